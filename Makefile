@@ -1,0 +1,53 @@
+# Every target sets up what it needs: Python 3.11 and a package registry are all it asks for.
+PYTHON ?= python3.11
+VENV := .venv
+CLIENT_VENV := .venv-client
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+# Own data for `make demo`: a classifier, a folder of images and a file of labels.
+MODEL ?=
+IMAGES ?=
+LABELS ?=
+# The version and host of the wire's own generator: the oldest protoc whose code every supported protobuf imports.
+PROTOC_VENV := .venv-protoc
+
+.PHONY: demo test lint bench clean wire
+.DEFAULT_GOAL := test
+
+$(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ./client --editable './export[demo]' --group dev
+	touch $@
+
+$(CLIENT_VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLIENT_VENV)
+	$(CLIENT_VENV)/bin/python -m pip install --quiet --constraint constraints.txt pip
+	$(CLIENT_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ./client --group client-test
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/gradcam-export demo demo $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images $(IMAGES)) $(if $(LABELS),--labels $(LABELS))
+
+test: lint $(CLIENT_VENV)/.ready
+	$(CLIENT_VENV)/bin/python -m pytest tests/client
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready
+	$(BIN)/python tests/benchmarks/bench.py
+
+wire:
+	$(PYTHON) -m venv $(PROTOC_VENV)
+	$(PROTOC_VENV)/bin/python -m pip install --quiet 'grpcio-tools==1.62.3' 'setuptools<81'
+	cd client && ../$(PROTOC_VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. gradcam_client/wire/gradcam_wire.proto
+
+clean:
+	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

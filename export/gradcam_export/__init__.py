@@ -1,0 +1,1 @@
+"""Turn a Keras classifier into a SavedModel that explains its predictions."""

@@ -1,0 +1,58 @@
+"""Every error this package raises on purpose.
+
+GradcamExportError
+├── LoadError            the classifier could not be loaded
+├── OptionError          an option has a value it cannot have
+│   └── LabelsError      the labels do not fit the classifier
+├── ExplanationError     the classifier is loaded, but this explanation of it does not exist
+│   ├── LayerNotFound    no such layer
+│   ├── NoFeatureMap     nothing spatial lies between the image and the class score
+│   └── UnsupportedHead  the class score cannot be told from the end of the graph
+├── VerificationError    a written version answers other values than the live model; nothing was published
+├── PublishError         the version could not be put in place
+└── ServeError           the embedded server cannot start or go on
+"""
+
+
+class GradcamExportError(Exception):
+    """Root of this package's errors; the message says what was asked, what was found and what to do."""
+
+
+class LoadError(GradcamExportError):
+    """The classifier could not be loaded."""
+
+
+class OptionError(GradcamExportError, ValueError):
+    """An option has a value it cannot have."""
+
+
+class LabelsError(OptionError):
+    """The labels do not fit the classifier."""
+
+
+class ExplanationError(GradcamExportError):
+    """The classifier is loaded, but the explanation asked for does not exist."""
+
+
+class LayerNotFound(ExplanationError):  # noqa: N818 - reads as the sentence it is
+    """No layer or operation of that name was met on the way from the image to the class score."""
+
+
+class NoFeatureMap(ExplanationError):  # noqa: N818
+    """No spatial feature map lies on every path from the image to the class score."""
+
+
+class UnsupportedHead(ExplanationError):  # noqa: N818
+    """The class score cannot be told from the end of the classifier's graph."""
+
+
+class VerificationError(GradcamExportError):
+    """A written version does not answer what the live model answers."""
+
+
+class PublishError(GradcamExportError):
+    """A version could not be put in place."""
+
+
+class ServeError(GradcamExportError):
+    """The embedded server cannot start or go on."""

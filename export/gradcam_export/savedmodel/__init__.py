@@ -1,0 +1,1 @@
+"""What lies in a published version, and how it gets there."""
