@@ -10,7 +10,8 @@ GradcamExportError
 │   └── UnsupportedHead  the class score cannot be told from the end of the graph
 ├── VerificationError    a written version answers other values than the live model; nothing was published
 ├── PublishError         the version could not be put in place
-└── ServeError           the embedded server cannot start or go on
+├── ServeError           the embedded server cannot start or go on
+└── DemoError            the demo cannot go on, or its figures are not what they should be
 """
 
 
@@ -56,3 +57,7 @@ class PublishError(GradcamExportError):
 
 class ServeError(GradcamExportError):
     """The embedded server cannot start or go on."""
+
+
+class DemoError(GradcamExportError):
+    """The demo cannot go on, or its figures are not what they should be."""

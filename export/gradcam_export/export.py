@@ -1,0 +1,185 @@
+"""The whole road from a trained classifier to a published version."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import keras
+import tensorflow as tf
+
+from gradcam_export.checks.samples import verification_images
+from gradcam_export.checks.verify import verify_in_fresh_process
+from gradcam_export.graph.explain import explain, make_choice
+from gradcam_export.graph.fold import fold
+from gradcam_export.graph.images import resolve_preprocessing
+from gradcam_export.graph.live import live_values
+from gradcam_export.graph.trace import trace
+from gradcam_export.keras_model.load import load_classifier
+from gradcam_export.labels import resolve_labels
+from gradcam_export.manifest import Manifest
+from gradcam_export.module import ExplainableClassifier
+from gradcam_export.options import ExportKeywords, ExportOptions
+from gradcam_export.savedmodel.publish import publish, unpublished_version
+from gradcam_export.savedmodel.warmup import WARMUP_FILE, write_warmup
+from gradcam_export.savedmodel.write import (
+    DESCRIPTION_FILE,
+    EXTRA_ASSETS,
+    write_description,
+    write_facts,
+    write_saved_model,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gradcam_export.graph.explain import Choice
+    from gradcam_export.graph.fold import FoldedClassifier
+    from gradcam_export.graph.images import Preprocessing
+    from gradcam_export.keras_model.load import LoadedClassifier
+
+    OnStep = Callable[[str, float | None], None]
+
+COLOR_ORDERS = {1: "grey", 3: "rgb"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedVersion:
+    """A version in place, ready to be served."""
+
+    path: Path
+    """`base_path/<number>`."""
+    manifest: Manifest
+
+    @property
+    def number(self) -> int:
+        """Its version number."""
+        return int(self.path.name)
+
+
+def export_classifier(
+    model: keras.Model | str | Path,
+    base_path: str | Path,
+    *,
+    on_step: OnStep | None = None,
+    **options: Unpack[ExportKeywords],
+) -> PublishedVersion:
+    """Turn a trained classifier into the next version of the model at `base_path`, verified before it is seen.
+
+    Args:
+        model: a Keras model, a `.keras` or `.h5` file, or `package.module:factory`. It is left as it was.
+        base_path: where the model's versions lie; its last part is the model's name.
+        on_step: called with each step's name and `None` when it begins, and with its seconds when it is done.
+        options: the fields of `ExportOptions`.
+
+    Returns:
+        The published version.
+
+    Raises:
+        GradcamExportError: one of its kinds; nothing was published.
+    """
+    asked, base, step = ExportOptions(**options), Path(base_path), _steps(on_step)
+    with step("load"):
+        loaded = load_classifier(
+            model, image_size=asked.image_size, factory_args=asked.factory_args, safe_mode=asked.safe_mode
+        )
+        preprocessing = resolve_preprocessing(asked.preprocessing, loaded.preprocess_input, loaded.input_shape[2])
+    with step("trace"):
+        traced = trace(loaded.model, loaded.input_shape, preprocessing)
+    with step("choose"):
+        choice = make_choice(traced.forward, asked.layer, asked.score)
+        labels = resolve_labels(asked.labels, choice.head.classes)
+    with step("explain"):
+        explained = explain(traced, choice)
+    with step("fold"):
+        folded = fold(explained, asked.weights)
+    manifest = _manifest(base.resolve().name, asked, loaded, preprocessing, choice, labels, folded)
+    with unpublished_version(base) as directory, tempfile.TemporaryDirectory() as workspace:
+        with step("assemble"):
+            description, expected = Path(workspace, DESCRIPTION_FILE), Path(workspace, "expected.npz")
+            write_description(manifest, description)
+            classifier = ExplainableClassifier(
+                folded, labels=labels, input_shape=loaded.input_shape, description=description
+            )
+        with step("write"):
+            write_saved_model(classifier, directory)
+            write_facts(manifest, directory)
+        with step("warm up"):
+            sizes = manifest.batching["allowed_batch_sizes"]
+            write_warmup(directory / EXTRA_ASSETS / WARMUP_FILE, manifest.model["name"], loaded.input_shape, sizes)
+        with step("verify"):
+            images = verification_images(loaded.input_shape, asked.images)
+            live_values(
+                loaded.model, images, preprocessing=preprocessing, layer=asked.layer, score=asked.score
+            ).save(expected)
+            report = verify_in_fresh_process(directory, expected)
+            manifest = replace(manifest, verified=report.to_manifest())
+            write_facts(manifest, directory)
+        with step("publish"):
+            return PublishedVersion(path=publish(directory, base, asked.version), manifest=manifest)
+
+
+def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[None]]:
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        if on_step is None:
+            yield
+            return
+        on_step(name, None)
+        start = time.perf_counter()
+        yield
+        on_step(name, time.perf_counter() - start)
+
+    return step
+
+
+def _manifest(
+    name: str,
+    options: ExportOptions,
+    loaded: LoadedClassifier,
+    preprocessing: Preprocessing,
+    choice: Choice,
+    labels: tuple[str, ...],
+    folded: FoldedClassifier,
+) -> Manifest:
+    feature_map = choice.target.feature_map
+    return Manifest(
+        model={
+            "name": name,
+            "source": loaded.source,
+            "digest": loaded.digest(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        input={
+            "shape": list(loaded.input_shape),
+            "dtype": "uint8",
+            "color_order": COLOR_ORDERS.get(loaded.input_shape[2]),
+            "resize": "bilinear",
+            "preprocessing": preprocessing.name,
+        },
+        labels=list(labels),
+        explanation={
+            "method": choice.method,
+            "layer": feature_map.name,
+            "grid": list(feature_map.grid),
+            "score": choice.score,
+            "methods": [choice.method],
+        },
+        overlay={"colormap": "jet", "alpha": 0.4},
+        weights=options.weights,
+        precision="float32",
+        batching={"mode": options.batching, "max_batch_size": None, "allowed_batch_sizes": [1]},
+        versions={
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "exporter": installed_version("gradcam-export"),
+        },
+        ops=folded.ops,
+        verified={},
+    )

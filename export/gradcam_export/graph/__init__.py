@@ -1,0 +1,1 @@
+"""From a Keras model to one folded graph that predicts and explains."""

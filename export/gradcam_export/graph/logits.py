@@ -1,0 +1,103 @@
+"""Find the class score at the end of the graph, and the rules that go with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import tensorflow as tf
+
+from gradcam_export.errors import UnsupportedHead
+
+if TYPE_CHECKING:
+    from gradcam_export.options import ScoreKind
+
+Activation = Literal["softmax", "log_softmax", "sigmoid", "linear"]
+
+_ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+_TRANSPARENT_OPS = frozenset(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "StopGradient"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The end of the classifier: its class scores and what each class index means."""
+
+    predictions: tf.Tensor
+    """float32 `[B,N]`: what the model returns."""
+    explained: tf.Tensor
+    """`[B,N]`: the scores that the heatmap explains; logits, unless probabilities were asked for."""
+    activation: Activation
+
+    @property
+    def binary(self) -> bool:
+        """Whether one sigmoid unit stands for two classes: index 1 for it, index 0 against it."""
+        return self.activation == "sigmoid" and self.predictions.shape[-1] == 1
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, which a single sigmoid unit has two of."""
+        return 2 if self.binary else self.predictions.shape[-1]  # type: ignore[no-any-return]
+
+    def predicted_class(self) -> tf.Tensor:
+        """Return the index of the highest score of each image: int32 `[B]`."""
+        if self.binary:
+            return tf.cast(self.predictions[:, 0] > 0.5, tf.int32)
+        return tf.argmax(self.predictions, axis=-1, output_type=tf.int32)
+
+    def score(self, class_index: tf.Tensor) -> tf.Tensor:
+        """Return the model's output for `class_index` `[B]`, float32 `[B]`."""
+        if self.binary:
+            return tf.where(class_index == 1, self.predictions[:, 0], 1.0 - self.predictions[:, 0])
+        return tf.gather(self.predictions, class_index, axis=1, batch_dims=1)
+
+    def evidence(self, class_index: tf.Tensor) -> tf.Tensor:
+        """Return the score whose gradient explains `class_index` `[B]`, as `[B]`."""
+        if self.binary:
+            sign = tf.cast(2 * class_index - 1, self.explained.dtype)
+            return sign * self.explained[:, 0]
+        # A one-hot product has a MatMul's gradient; that of a gather is a scatter, which is slower.
+        return tf.reduce_sum(tf.one_hot(class_index, self.classes, dtype=self.explained.dtype) * self.explained, axis=-1)
+
+
+def find_head(predictions: tf.Tensor, kind: ScoreKind = "logit") -> Head:
+    """Walk back from `predictions` `[B,N]` to the logits.
+
+    Args:
+        predictions: the model's output.
+        kind: explain the logit, or the model's output itself.
+
+    Raises:
+        UnsupportedHead: a softmax over the classes lies in the graph, but not at its end.
+    """
+    tensor = predictions
+    while tensor.op.type in _TRANSPARENT_OPS:
+        tensor = tensor.op.inputs[0]
+    activation = _ACTIVATIONS.get(tensor.op.type, "linear")
+    outputs = tf.cast(predictions, tf.float32)
+    if kind == "probability":
+        return Head(predictions=outputs, explained=predictions, activation=activation)
+    if activation == "linear":
+        _refuse_inner_softmax(predictions)
+        return Head(predictions=outputs, explained=predictions, activation=activation)
+    logits = tf.reshape(tensor.op.inputs[0], [-1, predictions.shape[-1]])
+    return Head(predictions=outputs, explained=logits, activation=activation)
+
+
+def _refuse_inner_softmax(predictions: tf.Tensor) -> None:
+    """Refuse a softmax over the N classes somewhere before the end, as in averaged ensembles."""
+    seen: set[tf.Operation] = set()
+    frontier = [predictions.op]
+    while frontier:
+        operation = frontier.pop()
+        if operation in seen:
+            continue
+        seen.add(operation)
+        if operation.type in ("Softmax", "LogSoftmax"):
+            shape = operation.outputs[0].shape
+            if shape.rank == 2 and shape[-1] == predictions.shape[-1] > 1:
+                raise UnsupportedHead(
+                    f"A softmax over the {shape[-1]} classes ({operation.name}) lies inside the graph, but "
+                    f"{predictions.op.type} ({predictions.op.name}) comes after it, so there is no logit to explain. "
+                    "Explain the model before that operation, or ask for the probability with --score probability."
+                )
+        frontier += [tensor.op for tensor in operation.inputs]

@@ -1,0 +1,35 @@
+"""What an exported version says of itself; the client needs no other configuration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gradcam_export import contract
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The manifest's fields, in the order in which they are written (DESIGN: contract, manifest)."""
+
+    model: dict[str, str]
+    """`name source digest created`."""
+    input: dict[str, Any]
+    """`shape` [H, W, C], `dtype`, `color_order`, `resize`, `preprocessing`."""
+    labels: list[str]
+    explanation: dict[str, Any]
+    """`method`, `layer`, `grid` [h, w], `score`, `methods`."""
+    weights: str
+    precision: str
+    batching: dict[str, Any]
+    versions: dict[str, str]
+    ops: list[str]
+    verified: dict[str, Any]
+    """What was compared, its tolerance and the largest difference; empty before verification."""
+    overlay: dict[str, Any]
+    schema: int = contract.SCHEMA
+
+    def to_json(self) -> str:
+        """Return the manifest as one line of ASCII JSON."""
+        return json.dumps({"schema": self.schema, **asdict(self)})

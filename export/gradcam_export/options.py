@@ -1,0 +1,91 @@
+"""What an export can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
+
+from gradcam_export.errors import OptionError
+
+Preprocess = Callable[[Any], Any]
+"""float32 images `[B,H,W,C]`, 0..255 → what the classifier was trained on; traced into the graph."""
+
+ScoreKind = Literal["logit", "probability"]
+WeightStorage = Literal["variables", "constants"]
+Batching = Literal["none"]
+
+
+class ExportKeywords(TypedDict, total=False):
+    """The fields of `ExportOptions`, as keywords of `export_classifier`."""
+
+    labels: Sequence[str] | str | Path | None
+    preprocessing: str | Preprocess | None
+    image_size: tuple[int, ...] | None
+    layer: str | None
+    score: ScoreKind
+    weights: WeightStorage
+    batching: Batching
+    images: str | Path | None
+    version: int | None
+    factory_args: dict[str, Any] | None
+    safe_mode: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Options of one export, checked where they are made.
+
+    Raises:
+        OptionError: an option has a value it cannot have.
+    """
+
+    labels: Sequence[str] | str | Path | None = None
+    """N class names in the order of the classifier's outputs, or a text file of one a line;
+    `None` names them `class_0`, `class_1`, …"""
+
+    preprocessing: str | Preprocess | None = None
+    """`none tf torch caffe unit`, `package.module:function`, or a function of float32 images 0..255.
+    `None` takes what `keras.applications` prescribes for its own factories, and nothing for other models."""
+
+    image_size: tuple[int, ...] | None = None
+    """`(H, W)` or `(H, W, C)`, where the classifier leaves its input size open."""
+
+    layer: str | None = None
+    """The layer to explain, nested as `outer/inner`; `None` chooses the last feature map."""
+
+    score: ScoreKind = "logit"
+    """What the heatmap explains: the logit, or the probability (which a saturated softmax flattens)."""
+
+    weights: WeightStorage = "variables"
+    """`variables` are shared by all signatures in memory; `constants` are faster on CPUs, and copied per signature."""
+
+    batching: Batching = "none"
+    """Who merges requests into batches."""
+
+    images: str | Path | None = None
+    """A folder of images to verify with; `None` verifies with synthetic ones."""
+
+    version: int | None = None
+    """Version number to publish under; `None` takes the next free one."""
+
+    factory_args: dict[str, Any] | None = None
+    """Keyword arguments for a `package.module:factory`."""
+
+    safe_mode: bool = True
+    """Refuse to run code stored inside a `.keras` file."""
+
+    def __post_init__(self) -> None:
+        for name, kind in (("score", ScoreKind), ("weights", WeightStorage), ("batching", Batching)):
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise OptionError(f"{name} must be one of {', '.join(get_args(kind))}; got {value!r}.")
+        if self.image_size is not None and not (
+            len(self.image_size) in (2, 3) and all(isinstance(n, int) and n > 0 for n in self.image_size)
+        ):
+            raise OptionError(f"image_size must be (H, W) or (H, W, C), each at least 1; got {self.image_size!r}.")
+        if self.version is not None and self.version < 0:
+            raise OptionError(f"version must be a number from 0 up; got {self.version!r}.")
+        if self.images is not None and not Path(self.images).is_dir():
+            raise OptionError(f"images must be a folder of images; {self.images} is none.")

@@ -1,0 +1,60 @@
+"""Requests that a server replays before it calls a version available."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from gradcam_export import contract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+WARMUP_FILE = "tf_serving_warmup_requests"
+
+
+def write_warmup(path: Path, model_name: str, input_shape: tuple[int, int, int], batch_sizes: Sequence[int]) -> None:
+    """Write one `PredictionLog` per signature and batch size, as a TFRecord file at `path`.
+
+    Args:
+        path: the file to write; TensorFlow Serving reads `assets.extra/tf_serving_warmup_requests`.
+        model_name: name of the model in the requests.
+        input_shape: `(H, W, C)`.
+        batch_sizes: the sizes a batch can have.
+    """
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for size in batch_sizes:
+            for signature, inputs in _requests(input_shape, size):
+                log = prediction_log_pb2.PredictionLog()
+                request = log.predict_log.request
+                request.model_spec.name = model_name
+                request.model_spec.signature_name = signature
+                for name, value in inputs.items():
+                    request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+                writer.write(log.SerializeToString())
+
+
+def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield signature name and inputs of each request in a warm-up file.
+
+    Raises:
+        tf.errors.DataLossError: `path` is no TFRecord file.
+    """
+    for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        yield request.model_spec.signature_name, inputs
+
+
+def _requests(input_shape: tuple[int, int, int], size: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    # Noise, not zeros: kernels that choose an algorithm by trying see ordinary values.
+    images = np.random.default_rng(0).integers(0, 256, (size, *input_shape), np.uint8)
+    yield contract.SERVING_DEFAULT, {contract.IMAGES: images}
+    predicted = np.full(size, contract.PREDICTED_CLASS, np.int32)
+    yield contract.EXPLAIN, {contract.IMAGES: images, contract.CLASS_INDEX: predicted}
+    yield contract.PREDICT, {contract.IMAGES: images}
+    yield contract.DESCRIBE, {contract.KEY: np.array([contract.DESCRIBE_MANIFEST.encode()] * size, object)}

@@ -1,0 +1,61 @@
+"""Write a version: the SavedModel and the files beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from gradcam_export import contract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gradcam_export.manifest import Manifest
+
+DESCRIPTION_FILE = "describe.tsv"
+MANIFEST_FILE = "manifest.json"
+LABELS_FILE = "labels.txt"
+EXTRA_ASSETS = "assets.extra"
+
+
+def write_description(manifest: Manifest, path: Path) -> None:
+    """Write the table that `describe` answers from: JSON has neither tabs nor line breaks."""
+    facts = {
+        contract.DESCRIBE_MANIFEST: manifest.to_json(),
+        contract.DESCRIBE_LABELS: json.dumps(manifest.labels),
+    }
+    path.write_text("".join(f"{key}\t{value}\n" for key, value in facts.items()), "ascii")
+
+
+def write_facts(manifest: Manifest, directory: Path) -> None:
+    """Write, or write anew, all that a version in `directory` says of itself."""
+    write_description(manifest, directory / "assets" / DESCRIPTION_FILE)
+    (directory / "assets" / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", "utf-8")
+    extra = directory / EXTRA_ASSETS
+    extra.mkdir(exist_ok=True)
+    (extra / MANIFEST_FILE).write_text(json.dumps(json.loads(manifest.to_json()), indent=1) + "\n", "ascii")
+
+
+def write_saved_model(classifier: tf.Module, directory: Path) -> None:
+    """Write `classifier` with its signatures into the empty `directory`."""
+    # Gradients are taken and folded: what custom ones there were would only make saving fail (2.20).
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with _quiet():
+        tf.saved_model.save(classifier, str(directory), signatures=classifier.signatures(), options=options)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow from announcing each written asset: a library prints nothing."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
