@@ -1,1 +1,51 @@
-"""Thin client."""
+"""Ask a served classifier what it sees, and which regions of the image made it say so.
+
+```python
+from gradcam_client import Client
+
+with Client("localhost:8500", model="flowers") as client:
+    client.explain("rose.jpg").save("rose_cam.png")
+```
+"""
+
+from gradcam_client.client import Client
+from gradcam_client.errors import (
+    DeadlineExceeded,
+    GradcamError,
+    ImageError,
+    IncompatibleModel,
+    InvalidRequest,
+    MalformedAnswer,
+    ModelNotFound,
+    OptionError,
+    ServerError,
+    ServerOverloaded,
+    ServerUnavailable,
+    SignatureNotFound,
+    UnknownClass,
+)
+from gradcam_client.manifest import Manifest
+from gradcam_client.options import UNSET
+from gradcam_client.results import Explanation, Prediction, VersionStatus
+
+__all__ = [
+    "UNSET",
+    "Client",
+    "DeadlineExceeded",
+    "Explanation",
+    "GradcamError",
+    "ImageError",
+    "IncompatibleModel",
+    "InvalidRequest",
+    "MalformedAnswer",
+    "Manifest",
+    "ModelNotFound",
+    "OptionError",
+    "Prediction",
+    "ServerError",
+    "ServerOverloaded",
+    "ServerUnavailable",
+    "SignatureNotFound",
+    "UnknownClass",
+    "VersionStatus",
+]

@@ -1,0 +1,145 @@
+"""From whatever holds a picture to the pixels a model takes.
+
+The same file must give the same pixels here and in the served graph, which decodes JPEG and PNG by itself:
+alpha is dropped there, not composited, 16-bit grey keeps its high byte, and colour profiles are ignored.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from gradcam_client.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Source: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
+"""What holds a picture; see `read`."""
+
+_ORIENTATION_TAG: Final = 0x0112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise on files that are cut off or altered.
+_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error)
+
+
+def read(source: Source) -> Image.Image:
+    """Read a picture: decoded, upright, 8-bit RGB.
+
+    Args:
+        source: path of an image file; the file's bytes; a Pillow image; or a uint8 array `[H, W]`,
+            `[H, W, 1]`, `[H, W, 3]` (RGB) or `[H, W, 4]` (RGB and alpha, which is dropped).
+
+    Returns:
+        A new image of mode RGB, without the file's metadata.
+
+    Raises:
+        ImageError: there is no picture in `source`, or one that cannot be shown in 8-bit RGB.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source, "the image")
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), f"the image of {len(source)} bytes")
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(f"{type(source).__name__} given as image: give a path, bytes, Pillow image or uint8 array")
+    path = Path(source)
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, not an image file")
+    return _decode(path, str(path))
+
+
+def read_all(source: Source | Sequence[Source]) -> list[Image.Image]:
+    """Read one picture, or each of a list.
+
+    Raises:
+        ImageError: as `read` does; in a list, for the first that fails.
+    """
+    return [read(one) for one in source] if isinstance(source, list | tuple) else [read(source)]  # type: ignore[arg-type]
+
+
+def fit(image: Image.Image, shape: tuple[int, int, int]) -> Array:
+    """Bring a picture to a model's input: stretched to its size, bilinearly, as `read` left it otherwise.
+
+    Args:
+        image: a picture from `read`.
+        shape: `(H, W, C)`; C is 3, or 1 for grey.
+
+    Returns:
+        `[H, W, C]` uint8.
+
+    Raises:
+        ImageError: the model takes neither colour nor grey pictures.
+    """
+    height, width, channels = shape
+    if channels not in (1, 3):
+        raise ImageError(f"the model takes {channels} channels: pictures have 3, or 1 in grey")
+    flat = image.convert("L") if channels == 1 else image
+    resized = flat.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(shape)
+
+
+def _from_array(array: Array) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise ImageError(f"an array of {array.dtype} was given as image: give uint8 values, 0..255")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ImageError(
+            f"an array of shape {list(array.shape)} was given as image: give [H, W] or [H, W, 3]; "
+            "for several images, a list"
+        )
+    return _upright_rgb(Image.fromarray(array), "the array")
+
+
+def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            return _upright_rgb(image, name)
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: is not an image that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: claims too many pixels to be decoded: {error}") from error
+    except _BROKEN as error:
+        raise ImageError(f"{name}: cannot be read: {error}") from error
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    orientation = image.getexif().get(_ORIENTATION_TAG)
+    rgb = _rgb(image, name)
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    # The orientation is spent: left in place, reading this image again would turn it a second time.
+    rgb.info = {}
+    return rgb
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in {"P", "PA"}:
+        # Straight to RGB, Pillow warns about a palette whose transparency is given in bytes.
+        return image.convert("RGBA").convert("RGB")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        # Pillow's own conversion clips: everything above 255 would be white.
+        high = np.asarray(image).astype(np.int32) >> 8
+        return Image.fromarray(high.astype(np.uint8)).convert("RGB")
+    if image.mode in {"I", "F"}:
+        raise ImageError(f"{name}: has 32-bit pixels (mode {image.mode}), whose white is unknown: make it 8-bit")
+    return image.convert("RGB")
