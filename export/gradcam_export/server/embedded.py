@@ -1,0 +1,186 @@
+"""The embedded server: a SavedModel behind TensorFlow Serving's gRPC API, on a laptop or in CI.
+
+Production is TensorFlow Serving. Here, unlike there, start-up does not wait for a version to appear, a failed
+version is not tried again, and a configuration is read once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from concurrent import futures
+from typing import TYPE_CHECKING, Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from gradcam_export.errors import ServeError
+from gradcam_export.server.repository import ModelRepository, find_versions
+from gradcam_export.server.servicer import ModelServicer, PredictionServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradcam_export.server.models import ServedModel
+    from gradcam_export.server.status import StatusError
+
+logger = logging.getLogger("gradcam_export.server")
+
+DEFAULT_HOST = "127.0.0.1"
+GRACE_SECONDS = 30.0
+"""How long in-flight requests may take to finish once the server is told to stop."""
+
+HEALTH_SERVICES = ("", "PredictionService", "ModelService")
+
+_OPTIONS = (
+    # With gRPC's default two servers share one port, and each answers some of the requests.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class EmbeddedServer:
+    """Serves `models` from `start` to `stop`; a context manager does both.
+
+    Args:
+        models: what to serve.
+        port: 0 takes a free one; `port` then says which.
+        host: the address to listen on; by default this machine alone, for nobody is asked who they are.
+        poll_seconds: how often the base paths are looked at.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        *,
+        port: int = 0,
+        host: str = DEFAULT_HOST,
+        poll_seconds: float = 1.0,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._poll_seconds = poll_seconds
+        self._repositories = {model.name: ModelRepository(model) for model in models}
+        self._health = health.HealthServicer()
+        self._server: grpc.Server | None = None
+        self._stopping = threading.Event()
+        self._pollers: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Load every model, then open the port: whoever can connect finds them all available.
+
+        Raises:
+            ServeError: the port cannot be had, a base path holds no version, or none that can be loaded.
+        """
+        _check_port(self.host, self.port)
+        try:
+            for repository in self._repositories.values():
+                _load_first(repository)
+            self._open_port()
+        except ServeError:
+            self._close_models()
+            raise
+        for repository in self._repositories.values():
+            poller = threading.Thread(target=self._poll, args=[repository], daemon=True)
+            poller.start()
+            self._pollers.append(poller)
+
+    def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Accept no more calls, give those in flight `grace` seconds, and unload everything."""
+        self._stopping.set()
+        self._health.enter_graceful_shutdown()
+        if self._server is not None:
+            self._server.stop(grace).wait()
+        for poller in self._pollers:
+            poller.join()
+        self._close_models()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _open_port(self) -> None:
+        # The stock server has four threads a core too, but refuses what exceeds them; here it waits.
+        workers = futures.ThreadPoolExecutor(max(16, 4 * (os.cpu_count() or 1)), "gradcam-serve")
+        server = grpc.server(workers, options=_OPTIONS)
+        _add_services(server, self._repositories, self._health)
+        try:
+            port = server.add_insecure_port(f"{self.host}:{self.port}")
+        except RuntimeError as error:
+            raise ServeError(f"Cannot listen on {self.host}:{self.port}: {error}") from error
+        server.start()
+        self._server, self.port = server, port
+
+    def _poll(self, repository: ModelRepository) -> None:
+        readable = True
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                _log_failures(repository, repository.poll())
+                readable = True
+            except OSError as error:
+                # Said once: what is loaded is served on, as in the stock server.
+                if readable:
+                    logger.error("%s: %s; what is loaded stays", repository.model.name, error)
+                readable = False
+
+    def _close_models(self) -> None:
+        for repository in self._repositories.values():
+            repository.close()
+
+
+def _add_services(
+    server: grpc.Server, models: Mapping[str, ModelRepository], health_servicer: health.HealthServicer
+) -> None:
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(models), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(models), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    for service in HEALTH_SERVICES:
+        health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+
+def _check_port(host: str, port: int) -> None:
+    """Ask for the port before the models are loaded, and in a way that says why it cannot be had."""
+    try:
+        socket.create_server((host, port)).close()
+    except (OSError, OverflowError) as error:
+        raise ServeError(f"Cannot listen on {host}:{port}: {error}") from error
+
+
+def _log_failures(repository: ModelRepository, failures: Mapping[int, StatusError]) -> None:
+    for number, failure in failures.items():
+        logger.error("%s version %d is not served: %s", repository.model.name, number, failure)
+
+
+def _load_first(repository: ModelRepository) -> None:
+    """Load what a model has at start-up: the port is not opened before there is something to serve."""
+    model = repository.model
+    try:
+        failures = repository.poll()
+    except OSError as error:
+        raise ServeError(f"Model {model.name!r}: cannot read its base path: {error}") from error
+    available = repository.states().keys() - failures.keys()
+    if not available:
+        raise ServeError(f"Model {model.name!r}: {_nothing_to_serve(model, failures)}")
+    _log_failures(repository, failures)
+    for label, number in model.labels.items():
+        if number not in available:
+            served = sorted(available)
+            raise ServeError(f"Model {model.name!r}: label {label!r} names {number}, but {served} are served.")
+
+
+def _nothing_to_serve(model: ServedModel, failures: Mapping[int, StatusError]) -> str:
+    if failures:
+        number = max(failures)
+        return f"version {number} cannot be served: {failures[number]}"
+    if found := find_versions(model.base_path):
+        return f"its version policy takes none of the versions {sorted(found)} in {model.base_path}."
+    if (model.base_path / "saved_model.pb").exists():
+        return f"{model.base_path} is itself a version; give the directory that holds it."
+    return f"{model.base_path} holds no version, a directory named by a number such as 1."

@@ -1,0 +1,80 @@
+"""Serve in the foreground until a signal says stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import signal
+from typing import TYPE_CHECKING
+
+from gradcam_export.server.embedded import DEFAULT_HOST, GRACE_SECONDS, EmbeddedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+    from gradcam_export.server.models import ServedModel
+
+logger = logging.getLogger("gradcam_export.server")
+
+DEFAULT_PORT = 8500
+"""The stock server's gRPC port."""
+
+
+def serve(
+    models: Sequence[ServedModel],
+    *,
+    port: int = DEFAULT_PORT,
+    host: str = DEFAULT_HOST,
+    grace: float = GRACE_SECONDS,
+    on_ready: Callable[[int], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; then finish the requests in flight and return.
+
+    A second signal ends the process at once. To be called from the main thread, which alone receives signals.
+
+    Args:
+        models: what to serve.
+        port: where; 0 takes a free one.
+        host: the address to listen on; "0.0.0.0" for other machines.
+        grace: seconds that the requests in flight have to finish.
+        on_ready: called with the port once every model is available.
+
+    Raises:
+        ServeError: the server cannot start.
+    """
+    logger.warning("This embedded server is for laptops and CI; in production, run TensorFlow Serving.")
+    server = EmbeddedServer(models, port=port, host=host)
+    with _stop_signals() as signals:
+        server.start()
+        try:
+            if on_ready is not None and signals.empty():
+                on_ready(server.port)
+            signals.get()
+        finally:
+            server.stop(grace)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[queue.SimpleQueue[int]]:
+    """Receives the first SIGTERM or SIGINT; the second has its usual effect."""
+    # A handler runs between two bytecodes of the main thread, which may just hold the lock of an Event;
+    # a SimpleQueue alone is made to be put to from there.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signals.put(number)
+        restore()
+
+    for number in usual:
+        signal.signal(number, stop)
+    try:
+        yield signals
+    finally:
+        restore()

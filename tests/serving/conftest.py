@@ -1,0 +1,258 @@
+"""Servers to test against, and tiny models to serve.
+
+`serve` starts the embedded server and, where there is one, a real `tensorflow_model_server`: from PATH, or from
+its Docker image. Tests that ask for it run once on each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol
+
+import grpc
+import pytest
+import tensorflow as tf
+from gradcam_export.server import EmbeddedServer, ServedModel
+from tensorflow_serving.apis import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+IMAGE = "tensorflow/serving:2.20.0"
+START_SECONDS = 120
+
+
+class Serve(Protocol):
+    """Serves the versions under `base_path` as model `name`; returns `"127.0.0.1:port"`."""
+
+    def __call__(self, base_path: Path, name: str) -> str: ...
+
+
+@pytest.fixture(params=["embedded", pytest.param("tensorflow_model_server", marks=pytest.mark.model_server)])
+def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
+    launch = _embedded if request.param == "embedded" else _model_server()
+    with contextlib.ExitStack() as servers:
+        yield lambda base_path, name: servers.enter_context(launch(base_path, name))
+
+
+@contextlib.contextmanager
+def _embedded(base_path: Path, name: str) -> Iterator[str]:
+    with EmbeddedServer([ServedModel(name=name, base_path=base_path)], poll_seconds=0.05) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a real server where there is none: by a mark, which pytest reports once a file."""
+    marked = [item for item in items if item.get_closest_marker("model_server")]
+    if marked and (reason := _no_model_server()):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _no_model_server() -> str:
+    if shutil.which("tensorflow_model_server"):
+        return ""
+    if not shutil.which("docker"):
+        return "neither tensorflow_model_server nor docker is on PATH"
+    if refusal := _refusal(["docker", "info"], seconds=10):
+        return f"no tensorflow_model_server on PATH, and {refusal}"
+    return ""
+
+
+def _model_server() -> Callable[[Path, str], contextlib.AbstractContextManager[str]]:
+    if shutil.which("tensorflow_model_server"):
+        return _binary
+    if refusal := _no_image():
+        pytest.skip(f"no tensorflow_model_server on PATH, and {refusal}")
+    return _docker
+
+
+@functools.cache
+def _no_image() -> str:
+    return _refusal(["docker", "pull", "--quiet", IMAGE], seconds=600)
+
+
+def _refusal(command: list[str], *, seconds: float) -> str:
+    """Why `command` fails; empty if it does not."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return f"`{' '.join(command)}` does not answer in {seconds} s"
+    return f"`{' '.join(command)}` fails: {done.stderr.strip()}" if done.returncode else ""
+
+
+@contextlib.contextmanager
+def _binary(base_path: Path, name: str) -> Iterator[str]:
+    target = f"127.0.0.1:{_free_port()}"
+    flags = [f"--port={target.split(':')[1]}", f"--model_name={name}", f"--model_base_path={base_path}"]
+    with subprocess.Popen(["tensorflow_model_server", *flags]) as process:
+        try:
+            _wait_until_open(target)
+            yield target
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def _docker(base_path: Path, name: str) -> Iterator[str]:
+    target = f"127.0.0.1:{_free_port()}"
+    container = f"gradcam-test-{uuid.uuid4().hex[:12]}"
+    where = ["--publish", f"{target}:8500", "--volume", f"{base_path.resolve()}:/models/{name}:ro"]
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--detach",
+        "--name",
+        container,
+        *where,
+        "--env",
+        f"MODEL_NAME={name}",
+    ]
+    subprocess.run([*command, IMAGE], check=True, capture_output=True, timeout=START_SECONDS)
+    try:
+        _wait_until_open(target)
+        yield target
+    finally:
+        subprocess.run(["docker", "kill", container], check=True, capture_output=True, timeout=START_SECONDS)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_open(target: str) -> None:
+    """The stock server opens its port once the models are available."""
+    with grpc.insecure_channel(target) as channel:
+        grpc.channel_ready_future(channel).result(START_SECONDS)
+
+
+class Stub:
+    """Both services on one channel."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.channel = channel
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        self.model = model_service_pb2_grpc.ModelServiceStub(channel)
+        self.request = predict_request
+
+    def predict(self, model: str = "toy", signature: str = "", timeout: float | None = None, **inputs: Any) -> Any:
+        return self.prediction.Predict(predict_request(model, signature, **inputs), timeout=timeout)
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[str | int], Stub]]:
+    """Factory: `connect("127.0.0.1:port")`, or a port alone, gives the stubs of a server."""
+    with contextlib.ExitStack() as channels:
+
+        def connect(target: str | int) -> Stub:
+            address = f"127.0.0.1:{target}" if isinstance(target, int) else target
+            unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+            return Stub(channels.enter_context(grpc.insecure_channel(address, options=unlimited)))
+
+        yield connect
+
+
+def predict_request(model: str = "toy", signature: str = "", **inputs: Any) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(value if hasattr(value, "tensor_shape") else tf.make_tensor_proto(value))
+    return request
+
+
+@pytest.fixture(scope="session", name="predict_request")
+def _predict_request() -> Callable[..., predict_pb2.PredictRequest]:
+    return predict_request
+
+
+class Toy(tf.Module):
+    """Signatures that are quick, picky or slow; `offset` tells one version's answers from another's."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = tf.Variable(offset)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 3], tf.uint8, "images")])
+    def sums(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        total = tf.reduce_sum(tf.cast(images, tf.float32), [1, 2, 3])
+        return {
+            "sums": total + self.offset,
+            "mean": total / 48,
+            "name": tf.as_string(tf.cast(total, tf.int32)),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "class_index")])
+    def checked(self, class_index: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(class_index < 3), ["not a class" * 200])]):
+            return {"class_index": tf.identity(class_index)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "key")])
+    def describe(self, key: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"value": tf.strings.join([key, "=", tf.as_string(self.offset)])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "steps")])
+    def slow(self, steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step is about a millisecond."""
+        matrix = tf.while_loop(
+            lambda step, _: step < tf.reduce_max(steps),
+            lambda step, matrix: (step + 1, tf.linalg.matmul(matrix, matrix) * 0),
+            (0, tf.ones([256, 256])),
+        )[1]
+        return {"done": tf.cast(steps, tf.float32) + matrix[0, 0] * 0}
+
+
+@pytest.fixture(scope="session")
+def toy_version(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Path]:
+    """Factory: a written version of `Toy` with that offset, under a name that no server looks at."""
+
+    @functools.cache
+    def write(offset: float) -> Path:
+        toy = Toy(offset)
+        path = tmp_path_factory.mktemp("toy") / "version"
+        signatures = {"serving_default": toy.sums} | {
+            name: getattr(toy, name) for name in ("checked", "describe", "slow")
+        }
+        tf.saved_model.save(toy, str(path), signatures)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def publish(toy_version: Callable[[float], Path], tmp_path: Path) -> Callable[..., Path]:
+    """Factory: `publish(number, offset, warmup)` puts a version of `Toy` into the base path, which it returns."""
+    base_path = tmp_path / "models" / "toy"
+
+    def publish(number: int | str, offset: float | None = None, warmup: bytes | None = None) -> Path:
+        base_path.mkdir(parents=True, exist_ok=True)
+        unfinished = base_path / f"tmp_{number}"
+        shutil.copytree(toy_version(float(number) if offset is None else offset), unfinished)
+        if warmup is not None:
+            (unfinished / "assets.extra").mkdir()
+            (unfinished / "assets.extra" / "tf_serving_warmup_requests").write_bytes(warmup)
+        return unfinished.rename(base_path / str(number)).parent
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits until the condition holds; the limit only keeps a broken server from hanging the tests."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not condition():
+            assert time.monotonic() < end, "the condition never held"
+            time.sleep(0.01)
+
+    return wait
