@@ -97,6 +97,19 @@ def tensor_protos(draw: st.DrawFn) -> tensor_pb2.TensorProto:
     return proto
 
 
+@pytest.mark.parametrize("shape", [[1] * 32, [0, 2**62]])
+@pytest.mark.parametrize("values", [{"int_val": [7]}, {"tensor_content": b"\7"}])
+def test_odd_shapes_are_read(shape, values) -> None:
+    assert decode("x", proto_of(tf.uint8, shape, **values), info_of(tf.uint8)).shape == tuple(shape)
+
+
+@pytest.mark.parametrize("shape", [[1] * 33, [2**40, 0, 2**40]])
+@pytest.mark.parametrize("values", [{"int_val": [7]}, {"tensor_content": b"\7"}])
+def test_shapes_that_no_array_has_are_parsing_errors(shape, values) -> None:
+    with pytest.raises(StatusError, match="tensor parsing error: x: "):
+        decode("x", proto_of(tf.uint8, shape, **values), info_of(tf.uint8))
+
+
 @settings(max_examples=400)
 @given(tensor_protos())
 def test_a_tensor_is_accepted_and_read_exactly_as_tensorflow_does(proto: tensor_pb2.TensorProto) -> None:
@@ -124,7 +137,8 @@ def test_a_tensor_is_accepted_and_read_exactly_as_tensorflow_does(proto: tensor_
         ),
         (proto_of(tf.uint8, [2, -1], int_val=[1]), r"no tensor has the shape \[2, -1\]"),
         (proto_of(tf.uint8, [2**62] * 255), "no tensor has the shape"),
-        (proto_of(tf.string, [2**33], string_val=[b"x"]), "tensor parsing error: x: 1 values for"),
+        (proto_of(tf.string, [2**21], string_val=[b"x"]), "tensor parsing error: x: 1 values for"),
+        (proto_of(tf.string, [2**10], string_val=[b"x" * 2**17]), "tensor parsing error: x: 1 values for"),
     ],
 )
 def test_a_hostile_claim_is_refused_before_anything_is_allocated(proto: tensor_pb2.TensorProto, match: str) -> None:

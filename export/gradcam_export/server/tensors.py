@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 MAX_REPEATED_BYTES = 64 * 2**20
 """How much a tensor may grow beyond the values that were sent for it."""
 
-MAX_RANK = 254  # TensorShape::MaxDimensions
+MAX_RANK = 32  # of an array of NumPy 1; TensorFlow itself takes 254
 
-_POINTER_BYTES = 8
+_STRING_BYTES = 64
+"""What a string costs besides its characters: a tstring, a bytes object and the pointer to it."""
 
 _VALUE_FIELD = {
     tf.float32: "float_val",
@@ -91,14 +92,17 @@ def _is_raw(proto: tensor_pb2.TensorProto, shape: tuple[int, ...]) -> bool:
 
 def _check_claim(name: str, proto: tensor_pb2.TensorProto, shape: tuple[int, ...], dtype: tf.DType) -> None:
     count = math.prod(shape)
-    size = count * (_POINTER_BYTES if dtype == tf.string else dtype.size)
     if _is_raw(proto, shape):
-        if len(proto.tensor_content) != size:
+        if len(proto.tensor_content) != count * dtype.size:
+            size = count * dtype.size
             raise _malformed(name, f"{list(shape)} is {size} bytes, not {len(proto.tensor_content)}")
         return
-    sent = len(getattr(proto, _value_field(dtype)))
-    if count > sent and size > MAX_REPEATED_BYTES:
-        raise _malformed(name, f"{sent} values for {list(shape)}: over {MAX_REPEATED_BYTES} bytes to fill in")
+    sent = getattr(proto, _value_field(dtype))
+    last = dtype.size
+    if dtype == tf.string:
+        last = _STRING_BYTES + (len(sent[-1]) if sent else 0)
+    if (count - len(sent)) * last > MAX_REPEATED_BYTES:
+        raise _malformed(name, f"{len(sent)} values for {list(shape)}: over {MAX_REPEATED_BYTES} bytes to fill in")
 
 
 def encode(value: np.ndarray[Any, Any] | bytes) -> tensor_pb2.TensorProto:
