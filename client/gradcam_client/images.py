@@ -6,6 +6,7 @@ alpha is dropped there, not composited, 16-bit grey keeps its high byte, and col
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -18,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from gradcam_client.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Source: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
@@ -54,7 +55,8 @@ def read(source: Source) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, "the image")
+        with _refusing("the image"):
+            return _upright_rgb(source)
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), f"the image of {len(source)} bytes")
     if not isinstance(source, str | os.PathLike):
@@ -105,13 +107,18 @@ def _from_array(array: Array) -> Image.Image:
             f"an array of shape {list(array.shape)} was given as image: give [H, W] or [H, W, 3]; "
             "for several images, a list"
         )
-    return _upright_rgb(Image.fromarray(array), "the array")
+    return _upright_rgb(Image.fromarray(array))
 
 
 def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
+    with _refusing(name), Image.open(file) as image:
+        return _upright_rgb(image)
+
+
+@contextlib.contextmanager
+def _refusing(name: str) -> Iterator[None]:
     try:
-        with Image.open(file) as image:
-            return _upright_rgb(image, name)
+        yield
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
@@ -122,9 +129,10 @@ def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
         raise ImageError(f"{name}: cannot be read: {error}") from error
 
 
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    rgb = _rgb(image)
+    # Only now: loading a TIFF turns it, and then takes the orientation away (Pillow 13).
     orientation = image.getexif().get(_ORIENTATION_TAG)
-    rgb = _rgb(image, name)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     # The orientation is spent: left in place, reading this image again would turn it a second time.
@@ -132,7 +140,7 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     return rgb
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"P", "PA"}:
         # Straight to RGB, Pillow warns about a palette whose transparency is given in bytes.
         return image.convert("RGBA").convert("RGB")
@@ -141,5 +149,5 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         high = np.asarray(image).astype(np.int32) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")
     if image.mode in {"I", "F"}:
-        raise ImageError(f"{name}: has 32-bit pixels (mode {image.mode}), whose white is unknown: make it 8-bit")
+        raise ImageError(f"its pixels have 32 bits (mode {image.mode}), whose white is unknown: make it 8-bit")
     return image.convert("RGB")

@@ -96,9 +96,12 @@ def blend(image: Image.Image, heatmap: Array, *, colormap: str = "jet", alpha: f
 
 
 def coverage(strength: Array) -> Array:
-    """Share of the full opacity that a map's value takes: 0 at 0, 1 at 1.
+    """Share of the full opacity that a value of the map takes: none at 0, all from half the maximum on.
+
+    Proportional to the value alone, the colours between blue and red would hardly show; equal everywhere, the map's
+    background would tint the whole picture.
 
     Args:
         strength: any shape, 0..1.
     """
-    return np.sqrt(np.clip(strength, 0, 1))  # type: ignore[no-any-return]
+    return np.clip(2 * strength, 0, 1)  # type: ignore[no-any-return]

@@ -1,0 +1,151 @@
+"""A real gRPC server on a loopback port, without TensorFlow: what it answers is computed by plain numpy."""
+
+from __future__ import annotations
+
+import json
+from concurrent import futures
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+from gradcam_client import codec
+from gradcam_client.wire import gradcam_wire_pb2 as wire
+
+H, W, BLOCK = 8, 12, 4
+GRID = (H // BLOCK, W // BLOCK)
+LABELS = ("red", "green", "blue")
+
+
+def manifest(**changes) -> dict:
+    """What a version with the tests' input and labels says of itself; `changes` replace top-level keys."""
+    return {
+        "schema": 1,
+        "model": {"name": "colours", "source": "numpy", "digest": "sha256:0", "created": "2026-01-01T00:00:00+00:00"},
+        "input": {
+            "shape": [H, W, 3],
+            "dtype": "uint8",
+            "color_order": "rgb",
+            "resize": "bilinear",
+            "preprocessing": "none",
+        },
+        "labels": list(LABELS),
+        "explanation": {
+            "method": "gradcam",
+            "layer": "body/last",
+            "grid": list(GRID),
+            "score": "logit",
+            "methods": ["gradcam"],
+        },
+        "overlay": {"colormap": "viridis", "alpha": 0.5},
+        "weights": "variables",
+        "precision": "float32",
+        "batching": {"mode": "none", "max_batch_size": None, "allowed_batch_sizes": [1]},
+    } | changes
+
+
+def classify(images: np.ndarray) -> np.ndarray:
+    """[B, H, W, 3] uint8 -> [B, 3] softmax of the channels' means."""
+    logits = images.astype(np.float64).mean((1, 2)) / 64
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return (odds / odds.sum(1, keepdims=True)).astype(np.float32)
+
+
+def channel_maps(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """[B, H, W, 3] uint8 -> [B, h, w] block means of each image's channel `indices[b]`, 0..255."""
+    chosen = np.stack([image[:, :, index] for image, index in zip(images, indices, strict=True)]).astype(np.float64)
+    return chosen.reshape(len(images), GRID[0], BLOCK, GRID[1], BLOCK).mean((2, 4))
+
+
+@dataclass
+class ColourModel:
+    """One version: says which colour an image is, and where that colour is."""
+
+    description: dict = field(default_factory=manifest)
+    signatures: tuple[str, ...] = ("serving_default", "explain", "predict", "describe")
+
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if signature == "describe":
+            return {"value": np.array([json.dumps(self.description).encode()], object)}
+        images = inputs["images"]
+        height, width, channels = self.description["input"]["shape"]
+        if images.shape[1:] != (height, width, channels):
+            raise ValueError(f"images of shape {images.shape}, not [B, {height}, {width}, {channels}]")
+        predictions = classify(images[:, :H, :W])
+        asked = inputs.get("class_index", np.full(len(images), -1, np.int32))
+        indices = np.where(asked < 0, predictions.argmax(1), asked).astype(np.int32)
+        labels = [self.description["labels"][index].encode() for index in indices]
+        outputs = {
+            "predictions": predictions,
+            "class_index": indices,
+            "label": np.array(labels, object),
+            "score": predictions[np.arange(len(images)), indices],
+        }
+        if signature != "predict":
+            maps = channel_maps(images[:, :H, :W], indices)
+            peaks = maps.max((1, 2))
+            scaled = np.divide(maps, peaks[:, None, None], out=np.zeros_like(maps), where=peaks[:, None, None] > 0)
+            outputs |= {"heatmap": scaled.astype(np.float32), "heatmap_peak": peaks.astype(np.float32)}
+        return outputs
+
+
+class Server:
+    """Serves `ColourModel`s by version under the name `colours`, with TensorFlow Serving's paths and status codes."""
+
+    def __init__(self) -> None:
+        self.versions: dict[int, ColourModel] = {1: ColourModel()}
+        self.requests: list[wire.PredictRequest] = []
+        self.tamper = lambda response: response
+        """Changes an answer on its way out."""
+        self.refuse = None
+        """A (status code, details) that every Predict is refused with."""
+        self.delay = None
+        """An event that every Predict waits for."""
+        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        for service, method, handler, request, response in (
+            ("PredictionService", "Predict", self._predict, wire.PredictRequest, wire.PredictResponse),
+            ("ModelService", "GetModelStatus", self._status, wire.GetModelStatusRequest, wire.GetModelStatusResponse),
+        ):
+            rpc = grpc.unary_unary_rpc_method_handler(handler, request.FromString, response.SerializeToString)
+            generic = grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", {method: rpc})
+            self._server.add_generic_rpc_handlers((generic,))
+        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def signatures_asked(self) -> list[str]:
+        return [request.model_spec.signature_name for request in self.requests]
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def _predict(self, request, context):
+        self.requests.append(request)
+        if self.delay:
+            self.delay.wait(20)
+        if self.refuse:
+            context.abort(*self.refuse)
+        version, model = self._find(request.model_spec, context)
+        signature = request.model_spec.signature_name
+        if signature not in model.signatures:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{signature}" not found.')
+        inputs = {name: codec.decode(tensor) for name, tensor in request.inputs.items()}
+        try:
+            outputs = model.run(signature, inputs)
+        except ValueError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        response = wire.PredictResponse(outputs={name: codec.encode(outputs[name]) for name in request.output_filter})
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version
+        return self.tamper(response)
+
+    def _status(self, request, context):
+        self._find(request.model_spec, context)
+        states = wire.ModelVersionStatus
+        known = [states(version=version, state=states.AVAILABLE) for version in self.versions]
+        broken = states(version=0, state=states.END, status=wire.StatusProto(error_code=3, error_message="no pb file"))
+        return wire.GetModelStatusResponse(model_version_status=[broken, *known])
+
+    def _find(self, spec, context):
+        version = spec.version.value if spec.HasField("version") else max(self.versions)
+        if spec.name != "colours" or version not in self.versions:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {spec.name} {version}")
+        return version, self.versions[version]
