@@ -48,6 +48,8 @@ _FORMS: Final = {
     wire.DT_UINT32: _Form(np.dtype("<u4"), "uint32_val"),
     wire.DT_UINT64: _Form(np.dtype("<u8"), "uint64_val"),
 }
+# These fields hold 32-bit integers, whatever the type.
+_NARROW: Final = frozenset({"int_val", "half_val"})
 # numpy has no bfloat16: its bit patterns are decoded, to float32, and never sent.
 _SENT: Final = {form.dtype: dtype for dtype, form in _FORMS.items() if dtype != wire.DT_BFLOAT16}
 
@@ -123,12 +125,16 @@ def _content(content: bytes, dtype: np.dtype[Any], count: int) -> Array:
 
 def _values(tensor: wire.TensorProto, form: _Form) -> Array:
     values: Sequence[float] = getattr(tensor, form.values)
-    # The half-precision types travel as the integers that their bits spell.
+    if form.values not in _NARROW:
+        return np.fromiter(values, dtype=form.dtype, count=len(values))
+    numbers = np.fromiter(values, dtype=np.int32, count=len(values))
+    # Both half precisions travel as the integers that their bits spell.
     stored = np.dtype("<u2") if form.values == "half_val" else form.dtype
-    try:
-        return np.fromiter(values, dtype=stored, count=len(values)).view(form.dtype)
-    except OverflowError as error:
-        raise MalformedAnswer(f"a tensor came with a value outside {stored.name}: {error}") from error
+    # numpy 1.26 wraps what does not fit and only warns.
+    narrow = numbers.astype(stored)
+    if not np.array_equal(narrow, numbers):
+        raise MalformedAnswer(f"a tensor came with a value outside {stored.name}")
+    return narrow.view(form.dtype)
 
 
 def _repeat_last(values: Array, count: int) -> Array:
