@@ -41,7 +41,7 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready
-	$(BIN)/python tests/benchmarks/bench.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py
 
 wire:
 	$(PYTHON) -m venv $(PROTOC_VENV)

@@ -1,5 +1,8 @@
 """Turn a trained Keras classifier into a SavedModel that answers with predictions and their Grad-CAM heatmap."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gradcam_export.errors import (
     ExplanationError,
     GradcamExportError,
@@ -13,15 +16,19 @@ from gradcam_export.errors import (
     UnsupportedHead,
     VerificationError,
 )
-from gradcam_export.export import PublishedVersion, export_classifier
-from gradcam_export.module import ExplainableClassifier
 from gradcam_export.options import ExportOptions
+
+if TYPE_CHECKING:
+    from gradcam_export.export import PublishedVersion, export_classifier
+    from gradcam_export.inspection import Inspection, inspect_classifier
+    from gradcam_export.module import ExplainableClassifier
 
 __all__ = [
     "ExplainableClassifier",
     "ExplanationError",
     "ExportOptions",
     "GradcamExportError",
+    "Inspection",
     "LabelsError",
     "LayerNotFound",
     "LoadError",
@@ -33,4 +40,20 @@ __all__ = [
     "UnsupportedHead",
     "VerificationError",
     "export_classifier",
+    "inspect_classifier",
 ]
+
+_WITH_TENSORFLOW = {
+    "ExplainableClassifier": "module",
+    "Inspection": "inspection",
+    "PublishedVersion": "export",
+    "export_classifier": "export",
+    "inspect_classifier": "inspection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import TensorFlow when something needs it: `--help` and a misspelt option do not wait seconds for it."""
+    if name not in _WITH_TENSORFLOW:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WITH_TENSORFLOW[name]}"), name)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gradcam_export.graph.explain import Choice
-    from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.graph.images import Preprocessing
     from gradcam_export.keras_model.load import LoadedClassifier
 
@@ -90,6 +89,29 @@ def export_classifier(
             model, image_size=asked.image_size, factory_args=asked.factory_args, safe_mode=asked.safe_mode
         )
         preprocessing = resolve_preprocessing(asked.preprocessing, loaded.preprocess_input, loaded.input_shape[2])
+    with unpublished_version(base) as directory, tempfile.TemporaryDirectory() as workspace:
+        manifest = _write(directory, Path(workspace), base.resolve().name, asked, loaded, preprocessing, step)
+        with step("verify"):
+            images = verification_images(loaded.input_shape, asked.images)
+            expected = Path(workspace, "expected.npz")
+            live_values(loaded.model, images, preprocessing, layer=asked.layer, score=asked.score).save(expected)
+            report = verify_in_fresh_process(directory, expected)
+            manifest = replace(manifest, verified=report.to_manifest())
+            write_facts(manifest, directory)
+        with step("publish"):
+            return PublishedVersion(path=publish(directory, base, asked.version), manifest=manifest)
+
+
+def _write(
+    directory: Path,
+    workspace: Path,
+    name: str,
+    asked: ExportOptions,
+    loaded: LoadedClassifier,
+    preprocessing: Preprocessing,
+    step: Callable[[str], AbstractContextManager[None]],
+) -> Manifest:
+    """Trace, choose, explain, fold, assemble and write; the graphs and copies of the weights end with this call."""
     with step("trace"):
         traced = trace(loaded.model, loaded.input_shape, preprocessing)
     with step("choose"):
@@ -99,30 +121,21 @@ def export_classifier(
         explained = explain(traced, choice)
     with step("fold"):
         folded = fold(explained, asked.weights)
-    manifest = _manifest(base.resolve().name, asked, loaded, preprocessing, choice, labels, folded)
-    with unpublished_version(base) as directory, tempfile.TemporaryDirectory() as workspace:
-        with step("assemble"):
-            description, expected = Path(workspace, DESCRIPTION_FILE), Path(workspace, "expected.npz")
-            write_description(manifest, description)
-            classifier = ExplainableClassifier(
-                folded, labels=labels, input_shape=loaded.input_shape, description=description
-            )
-        with step("write"):
-            write_saved_model(classifier, directory)
-            write_facts(manifest, directory)
-        with step("warm up"):
-            sizes = manifest.batching["allowed_batch_sizes"]
-            write_warmup(directory / EXTRA_ASSETS / WARMUP_FILE, manifest.model["name"], loaded.input_shape, sizes)
-        with step("verify"):
-            images = verification_images(loaded.input_shape, asked.images)
-            live_values(
-                loaded.model, images, preprocessing=preprocessing, layer=asked.layer, score=asked.score
-            ).save(expected)
-            report = verify_in_fresh_process(directory, expected)
-            manifest = replace(manifest, verified=report.to_manifest())
-            write_facts(manifest, directory)
-        with step("publish"):
-            return PublishedVersion(path=publish(directory, base, asked.version), manifest=manifest)
+    manifest = _manifest(name, asked, loaded, preprocessing, choice, labels, folded.ops)
+    with step("assemble"):
+        description = workspace / DESCRIPTION_FILE
+        write_description(manifest, description)
+        classifier = ExplainableClassifier(
+            folded, labels=labels, input_shape=loaded.input_shape, description=description
+        )
+    with step("write"):
+        write_saved_model(classifier, directory)
+        write_facts(manifest, directory)
+    with step("warm up"):
+        write_warmup(
+            directory / EXTRA_ASSETS / WARMUP_FILE, name, loaded.input_shape, manifest.batching["allowed_batch_sizes"]
+        )
+    return manifest
 
 
 def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[None]]:
@@ -146,7 +159,7 @@ def _manifest(
     preprocessing: Preprocessing,
     choice: Choice,
     labels: tuple[str, ...],
-    folded: FoldedClassifier,
+    ops: list[str],
 ) -> Manifest:
     feature_map = choice.target.feature_map
     return Manifest(
@@ -180,6 +193,6 @@ def _manifest(
             "keras": keras.__version__,
             "exporter": installed_version("gradcam-export"),
         },
-        ops=folded.ops,
+        ops=ops,
         verified={},
     )

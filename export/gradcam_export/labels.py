@@ -30,11 +30,13 @@ def resolve_labels(labels: Sequence[str] | str | Path | None, classes: int) -> t
     if len(names) != classes:
         raise LabelsError(f"{source}{len(names)} labels for a classifier of {classes} classes.")
     for line, name in enumerate(names, start=1):
-        if not isinstance(name, str) or not name.strip() or "\n" in name:
+        if not name.strip() or "\n" in name:
             raise LabelsError(f"{source}label {line} is {name!r}; each must be one line of text.")
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise LabelsError(f"{source}repeated: {', '.join(map(repr, repeated[:5]))}. Each class needs a name of its own.")
+        raise LabelsError(
+            f"{source}repeated: {', '.join(map(repr, repeated[:5]))}. Each class needs a name of its own."
+        )
     return names
 
 

@@ -43,9 +43,7 @@ class ExplainableClassifier(tf.Module):
         self._run = _import_graph(folded)
         self._labels = tf.constant(labels)
         self._facts = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                str(description), tf.string, 0, tf.string, 1, delimiter="\t"
-            ),
+            tf.lookup.TextFileInitializer(str(description), tf.string, 0, tf.string, 1, delimiter="\t"),
             default_value="",
         )
         images = tf.TensorSpec([None, *input_shape], tf.uint8, name=contract.IMAGES)
@@ -92,7 +90,10 @@ class ExplainableClassifier(tf.Module):
         within = (class_index >= contract.PREDICTED_CLASS) & (class_index <= last)
         known = tf.debugging.Assert(
             tf.reduce_all(within),
-            [f"{contract.CLASS_INDEX} must be 0..{last}, or {contract.PREDICTED_CLASS} for the predicted class; got", class_index],
+            [
+                f"{contract.CLASS_INDEX} must be 0..{last}, or {contract.PREDICTED_CLASS} for the predicted class; got",
+                class_index,
+            ],
         )
         # Assertions hold nothing back by themselves once a Session has pruned the graph.
         with tf.control_dependencies([known]):

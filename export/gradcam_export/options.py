@@ -17,6 +17,11 @@ WeightStorage = Literal["variables", "constants"]
 Batching = Literal["none"]
 
 
+def choices(kind: Any) -> tuple[str, ...]:
+    """Return the values that an option of type `kind` can have."""
+    return get_args(kind)
+
+
 class ExportKeywords(TypedDict, total=False):
     """The fields of `ExportOptions`, as keywords of `export_classifier`."""
 
@@ -79,11 +84,9 @@ class ExportOptions:
     def __post_init__(self) -> None:
         for name, kind in (("score", ScoreKind), ("weights", WeightStorage), ("batching", Batching)):
             value = getattr(self, name)
-            if value not in get_args(kind):
-                raise OptionError(f"{name} must be one of {', '.join(get_args(kind))}; got {value!r}.")
-        if self.image_size is not None and not (
-            len(self.image_size) in (2, 3) and all(isinstance(n, int) and n > 0 for n in self.image_size)
-        ):
+            if value not in choices(kind):
+                raise OptionError(f"{name} must be one of {', '.join(choices(kind))}; got {value!r}.")
+        if self.image_size is not None and not (len(self.image_size) in (2, 3) and min(self.image_size) > 0):
             raise OptionError(f"image_size must be (H, W) or (H, W, C), each at least 1; got {self.image_size!r}.")
         if self.version is not None and self.version < 0:
             raise OptionError(f"version must be a number from 0 up; got {self.version!r}.")

@@ -56,5 +56,5 @@ def _synthetic(input_shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
         cells = 3 * 2**index
         for channel in range(channels):
             cloud = Image.fromarray(random.integers(0, 256, (cells, cells), np.uint8))
-            images[index, :, :, channel] = cloud.resize((width, height), Image.Resampling.BICUBIC)
+            images[index, :, :, channel] = np.asarray(cloud.resize((width, height), Image.Resampling.BICUBIC))
     return images

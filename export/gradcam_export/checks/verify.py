@@ -22,7 +22,7 @@ from gradcam_export.savedmodel.warmup import WARMUP_FILE, read_warmup
 from gradcam_export.savedmodel.write import EXTRA_ASSETS, LABELS_FILE, MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 Array = np.ndarray[Any, Any]
 
@@ -32,8 +32,6 @@ HEATMAP_TOLERANCE = 1e-4
 """Largest difference of a heatmap on its 0..1 scale (deep networks in float32 against float64)."""
 FLOAT32_ROUNDING = 1e-5
 """Relative error of a deep float32 network's features, which cancellation in a map magnifies."""
-ROW_TOLERANCE = 1e-5
-"""Largest difference between an image alone and the same image in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +78,14 @@ def verify_in_fresh_process(version: Path, expected: Path) -> Report:
     """
     with tempfile.TemporaryDirectory() as directory:
         answer = Path(directory) / "report.json"
-        command = [sys.executable, "-m", "gradcam_export.checks.verify", str(version), str(expected), str(answer)]
+        command = [
+            sys.executable,
+            "-m",
+            "gradcam_export.checks.verify",
+            str(version),
+            str(expected),
+            str(answer),
+        ]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
         process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if process.returncode != 0:
@@ -108,7 +113,7 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
             _compare("class_index", answer[contract.CLASS_INDEX], expected["class_index"], 0),
             _heatmaps(answer, expected),
             *_signatures(loaded, answer, expected),
-            _rows(loaded, inputs, answer),
+            _rows(loaded, inputs, answer, expected),
             _finite(answer),
             _labels(answer, version),
             _describe(loaded, version),
@@ -121,14 +126,16 @@ def _scaled(expected: Mapping[str, Array]) -> float:
     return PREDICTION_TOLERANCE * max(1.0, float(np.abs(expected["predictions"]).max()))
 
 
-def _compare(name: str, found: Array, wanted: Array, tolerance: float) -> Check:
-    """Compare numbers, or strings, which differ infinitely."""
+def _compare(name: str, found: Array, wanted: Array, tolerance: float, slack: Array | None = None) -> Check:
+    """Compare numbers, or strings, which differ infinitely; `slack` `[B]` divides the differences of each row."""
     if found.shape != wanted.shape:
         return _failed(name, f"{name} has shape {found.shape} instead of {wanted.shape}", tolerance)
     if found.dtype == object:
         differences = np.where(found == wanted, 0.0, np.inf)
     else:
         differences = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+    if slack is not None:
+        differences = differences / slack.reshape(-1, *[1] * (differences.ndim - 1))
     differences = np.nan_to_num(differences, nan=np.inf, posinf=np.inf)
     if not differences.size:
         return Check(name=name, tolerance=tolerance, largest_difference=0.0, message=name)
@@ -147,21 +154,29 @@ def _failed(name: str, message: str, tolerance: float = 0.0) -> Check:
 
 def _heatmaps(answer: Mapping[str, Array], expected: Mapping[str, Array]) -> Check:
     """Compare heatmaps with the float64 formula, each image within what float32 can know of it."""
-    features, gradients = expected["features"], expected["gradients"]
-    raised = oracle.gradcam(features, gradients)
+    raised = oracle.gradcam(expected["features"], expected["gradients"])
     peak = raised.max(axis=(1, 2))
-    terms = oracle.gradcam_magnitude(features, gradients)
-    # A map that nearly cancels is known to rounding of its terms alone; where all cancels, to nothing.
-    known = np.where(peak > 0, peak, np.inf)
-    slack = np.maximum(1.0, FLOAT32_ROUNDING / HEATMAP_TOLERANCE * terms / known)
     wanted = raised / np.where(peak > 0, peak, 1)[:, None, None]
-    found = answer[contract.HEATMAP]
-    if found.shape != wanted.shape:
-        return _failed(contract.HEATMAP, f"heatmap has shape {found.shape} instead of {wanted.shape}")
-    unexplained = (peak == 0) & (answer[contract.HEATMAP_PEAK] <= FLOAT32_ROUNDING * terms)
-    wanted = np.where(unexplained[:, None, None], found, wanted)
-    relaxed = wanted + (found - wanted) / slack[:, None, None]
-    return _compare(contract.HEATMAP, relaxed, wanted, HEATMAP_TOLERANCE)
+    slack = _slack(expected)
+    # Where all terms cancel, whatever float32 leaves of them is as good as nothing.
+    nothing = (peak == 0) & (answer[contract.HEATMAP_PEAK] <= FLOAT32_ROUNDING * _terms(expected))
+    return _compare(
+        contract.HEATMAP, answer[contract.HEATMAP], wanted, HEATMAP_TOLERANCE, np.where(nothing, np.inf, slack)
+    )
+
+
+def _terms(expected: Mapping[str, Array]) -> Array:
+    return oracle.gradcam_magnitude(expected["features"], expected["gradients"])
+
+
+def _slack(expected: Mapping[str, Array]) -> Array:
+    """Return how much less than `HEATMAP_TOLERANCE` float32 can know of each image's map, `[B]`, at least 1.
+
+    A map that nearly cancels is known to the rounding of its terms alone.
+    """
+    peak = oracle.gradcam(expected["features"], expected["gradients"]).max(axis=(1, 2))
+    rounding = FLOAT32_ROUNDING * _terms(expected) / np.where(peak > 0, peak, np.inf)
+    return np.maximum(1.0, rounding / HEATMAP_TOLERANCE)
 
 
 def _signatures(
@@ -178,11 +193,14 @@ def _signatures(
 def _row_tolerance(values: Array) -> float:
     if values.dtype.kind != "f":
         return 0.0
-    return ROW_TOLERANCE * max(1.0, float(np.abs(values).max()))
+    return PREDICTION_TOLERANCE * max(1.0, float(np.abs(values).max()))
 
 
-def _rows(loaded: LoadedVersion, inputs: Mapping[str, Array], together: Mapping[str, Array]) -> Check:
+def _rows(
+    loaded: LoadedVersion, inputs: Mapping[str, Array], together: Mapping[str, Array], expected: Mapping[str, Array]
+) -> Check:
     """Compare each image in the batch with the same image alone, and in reversed order."""
+    slack = _slack(expected)
     count = len(together[contract.SCORE])
     orders = [[row] for row in range(count)] + [list(range(count))[::-1]]
     checks = []
@@ -191,7 +209,11 @@ def _rows(loaded: LoadedVersion, inputs: Mapping[str, Array], together: Mapping[
         for name, value in answer.items():
             kind = "alone" if len(order) == 1 else "in another order"
             wanted = together[name][order]
-            checks.append(_compare(f"{name} of image {order[0]} {kind}", value, wanted, _row_tolerance(wanted)))
+            if name == contract.HEATMAP:
+                check = _compare(f"{name} of image {order[0]} {kind}", value, wanted, HEATMAP_TOLERANCE, slack[order])
+            else:
+                check = _compare(f"{name} of image {order[0]} {kind}", value, wanted, _row_tolerance(wanted))
+            checks.append(check)
     worst = max(checks, key=lambda check: (not check.passed, check.largest_difference))
     return Check(
         name="row_independence",
@@ -214,7 +236,9 @@ def _finite(answer: Mapping[str, Array]) -> Check:
 def _describe(loaded: LoadedVersion, version: Path) -> Check:
     """Compare what `describe` answers with the files beside the graph."""
     keys = np.array([contract.DESCRIBE_MANIFEST.encode(), contract.DESCRIBE_LABELS.encode()], object)
-    manifest, labels = (json.loads(value) for value in loaded.run(contract.DESCRIBE, {contract.KEY: keys})[contract.VALUE])
+    manifest, labels = (
+        json.loads(value) for value in loaded.run(contract.DESCRIBE, {contract.KEY: keys})[contract.VALUE]
+    )
     if manifest != json.loads((version / EXTRA_ASSETS / MANIFEST_FILE).read_text()):
         return _failed("describe", "describe answers another manifest than assets.extra holds")
     if labels != (version / "assets" / LABELS_FILE).read_text("utf-8").splitlines():

@@ -46,8 +46,14 @@ class EditableGraph:
     def value(self, node: Any) -> np.ndarray[Any, Any] | None:
         """Return what `node` always holds, or `None` where that depends on the request."""
         if node.op == "Const":
-            return tf.make_ndarray(node.attr["value"].tensor)  # type: ignore[no-any-return]
+            return tf.make_ndarray(node.attr["value"].tensor)
         return self.weights.get(node.name)
+
+    def shape(self, node: Any) -> tuple[int, ...]:
+        """Return the shape of a constant's or placeholder's value."""
+        if node.op == "Const":
+            return tuple(dim.size for dim in node.attr["value"].tensor.tensor_shape.dim)
+        return tuple(dim.size for dim in node.attr["shape"].shape.dim)
 
     def add_weight(self, name: str, value: np.ndarray[Any, Any]) -> str:
         """Add a placeholder that stands for `value`; return its name."""

@@ -108,4 +108,3 @@ def explain(traced: TracedClassifier, choice: Choice) -> ExplainedClassifier:
             contract.HEATMAP_PEAK: peak,
         },
     )
-

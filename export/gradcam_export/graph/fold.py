@@ -77,7 +77,11 @@ def fold(explained: ExplainedClassifier, storage: WeightStorage = "variables") -
         _put_in_constants(graph_def, weights)
         weights = {}
     return FoldedClassifier(
-        graph_def=graph_def, inputs=inputs, outputs=outputs, weights=weights, nodes=(before, len(graph_def.node))
+        graph_def=graph_def,
+        inputs=inputs,
+        outputs=outputs,
+        weights=weights,
+        nodes=(before, len(graph_def.node)),
     )
 
 
@@ -89,9 +93,9 @@ def _bind_small_weights(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]]
             set_placeholder(node, value)
             weights[node.name] = value
     for node in graph_def.node:
-        if node.op == "Placeholder" and node.name in weights and weights[node.name].size <= SMALL_WEIGHT:
-            if node.attr["dtype"].type != tf.resource.as_datatype_enum:
-                set_constant(node, weights.pop(node.name))
+        small = node.op == "Placeholder" and node.name in weights and weights[node.name].size <= SMALL_WEIGHT
+        if small and node.attr["dtype"].type != tf.resource.as_datatype_enum:
+            set_constant(node, weights.pop(node.name))
 
 
 def _drop_custom_gradients(graph_def: Any) -> None:
@@ -102,11 +106,10 @@ def _drop_custom_gradients(graph_def: Any) -> None:
     """
     passed_on = {node.name: list(node.input) for node in graph_def.node if node.op == "IdentityN"}
     for node in graph_def.node:
-        for index, tensor in enumerate(node.input):
-            while not tensor.startswith("^") and producer_name(tensor) in passed_on:
-                position = int(tensor.partition(":")[2] or 0)
-                tensor = passed_on[producer_name(tensor)][position]
-            node.input[index] = tensor
+        for index in range(len(node.input)):
+            while not node.input[index].startswith("^") and producer_name(node.input[index]) in passed_on:
+                name, _, position = node.input[index].partition(":")
+                node.input[index] = passed_on[name][int(position or 0)]
 
 
 def _take_out_constants(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]]) -> None:

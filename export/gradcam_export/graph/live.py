@@ -54,8 +54,8 @@ class ExpectedValues:
 def live_values(
     model: keras.Model,
     images: Array,
-    *,
     preprocessing: Preprocessing,
+    *,
     layer: str | None,
     score: ScoreKind,
 ) -> ExpectedValues:
@@ -82,14 +82,18 @@ def live_values(
 
     with inlined():
         concrete = explain.get_concrete_function()
+
+    def answers(asked: Array) -> dict[str, Array]:
+        # One image at a time: the activations of a batch would be most of the memory an export needs.
+        rows = [concrete(images[row : row + 1], asked[row : row + 1]) for row in range(len(images))]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
     predicted = np.full(len(images), contract.PREDICTED_CLASS, np.int32)
-    first = {name: np.asarray(value) for name, value in concrete(images, predicted).items()}
+    first = answers(predicted)
     other = _second_best(first["predictions"])
-    second = {name: np.asarray(value) for name, value in concrete(images, other).items()}
+    second = answers(other)
     both = {name: np.concatenate([first[name], second[name]]) for name in first}
-    return ExpectedValues(
-        images=np.concatenate([images, images]), asked=np.concatenate([predicted, other]), **both
-    )
+    return ExpectedValues(images=np.concatenate([images, images]), asked=np.concatenate([predicted, other]), **both)
 
 
 def _second_best(predictions: Array) -> Array:

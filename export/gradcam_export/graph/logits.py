@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 Activation = Literal["softmax", "log_softmax", "sigmoid", "linear"]
 
-_ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+_ACTIVATIONS: dict[str, Activation] = {
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+    "Sigmoid": "sigmoid",
+}
 _TRANSPARENT_OPS = frozenset(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "StopGradient"))
 
 
@@ -36,7 +40,7 @@ class Head:
     @property
     def classes(self) -> int:
         """Number of classes, which a single sigmoid unit has two of."""
-        return 2 if self.binary else self.predictions.shape[-1]  # type: ignore[no-any-return]
+        return 2 if self.binary else self.predictions.shape[-1]
 
     def predicted_class(self) -> tf.Tensor:
         """Return the index of the highest score of each image: int32 `[B]`."""
@@ -56,7 +60,9 @@ class Head:
             sign = tf.cast(2 * class_index - 1, self.explained.dtype)
             return sign * self.explained[:, 0]
         # A one-hot product has a MatMul's gradient; that of a gather is a scatter, which is slower.
-        return tf.reduce_sum(tf.one_hot(class_index, self.classes, dtype=self.explained.dtype) * self.explained, axis=-1)
+        return tf.reduce_sum(
+            tf.one_hot(class_index, self.classes, dtype=self.explained.dtype) * self.explained, axis=-1
+        )
 
 
 def find_head(predictions: tf.Tensor, kind: ScoreKind = "logit") -> Head:

@@ -6,6 +6,7 @@ Batch normalisation in inference mode is such a scale and addition. Grappler fol
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +104,8 @@ def _scale_kernel(graph: EditableGraph, convolution: Any, scale: np.ndarray[Any,
     kernel = graph.value(source)
     if kernel is None:
         return False
-    # A depthwise kernel [kh, kw, C, M] makes channel c * M + m.
-    shape = kernel.shape[2:] if convolution.op == "DepthwiseConv2dNative" else kernel.shape[3:]
-    if scale.size not in (1, int(np.prod(shape))):
+    shape = _channel_axes(graph, convolution)
+    if scale.size not in (1, math.prod(shape)):
         return False
     scaled = kernel * (scale.reshape(shape) if scale.size > 1 else scale)
     if source.name in graph.weights and graph.used_once(source):
@@ -116,10 +116,12 @@ def _scale_kernel(graph: EditableGraph, convolution: Any, scale: np.ndarray[Any,
     return True
 
 
+def _channel_axes(graph: EditableGraph, convolution: Any) -> tuple[int, ...]:
+    """Sizes of the kernel's axes that number the channels made: `[kh,kw,C,M]` makes c * M + m where depthwise."""
+    shape = graph.shape(graph.producer(convolution.input[1]))
+    return shape[2:] if convolution.op == "DepthwiseConv2dNative" else shape[3:]
+
+
 def _set_bias(graph: EditableGraph, node: Any, tensor: str, bias: np.ndarray[Any, Any], convolution: Any) -> None:
-    kernel = graph.value(graph.producer(convolution.input[1]))
-    depthwise = convolution.op == "DepthwiseConv2dNative"
-    assert kernel is not None
-    channels = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
-    vector = np.broadcast_to(bias, (channels,)).astype(kernel.dtype)
+    vector = np.broadcast_to(bias, (math.prod(_channel_axes(graph, convolution)),)).astype(bias.dtype)
     graph.set_operation(node, "BiasAdd", [tensor, graph.add_constant(f"{node.name}/bias", vector)], data_format="NHWC")

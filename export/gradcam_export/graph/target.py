@@ -7,18 +7,21 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
 from gradcam_export.errors import ExplanationError, LayerNotFound, NoFeatureMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import tensorflow as tf
+
     from gradcam_export.graph.trace import ForwardPass
 
 # What only moves, drops or repeats positions of a map that stands before it, or passes it on.
 _POSITIONAL_OPS = frozenset(
-    "MaxPool AvgPool Identity Pad PadV2 MirrorPad Reshape Transpose Cast ResizeBilinear ResizeNearestNeighbor".split()
+    (
+        *("MaxPool", "AvgPool", "Pad", "PadV2", "MirrorPad", "ResizeBilinear", "ResizeNearestNeighbor"),
+        *("Identity", "Reshape", "Transpose", "Cast"),
+    )
 )
 
 
@@ -29,6 +32,8 @@ class FeatureMap:
     name: str
     """The Keras layer's path `outer/inner`, or the operation's name where no layer returns it."""
     tensor: tf.Tensor
+    from_layer: bool
+    """Whether a layer returns it; batch normalisation, for one, has maps inside that none does."""
     positional: bool
     """Made by pooling, padding or resizing: the map before it shows the same, or more."""
 
@@ -41,7 +46,7 @@ class FeatureMap:
     @property
     def channels(self) -> int:
         """K."""
-        return self.tensor.shape[-1]  # type: ignore[no-any-return]
+        return self.tensor.shape[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,7 @@ def candidates(forward: ForwardPass) -> tuple[FeatureMap, ...]:
         FeatureMap(
             name=names.get(id(tensor), tensor.op.name),
             tensor=tensor,
+            from_layer=id(tensor) in names,
             positional=tensor.op.type in _POSITIONAL_OPS,
         )
         for tensor in _cuts(forward.images, forward.predictions)
@@ -96,9 +102,7 @@ def choose(forward: ForwardPass, layer: str | None = None) -> Target:
 
 def _is_spatial(tensor: tf.Tensor) -> bool:
     shape = tensor.shape
-    return bool(
-        tensor.dtype.is_floating and shape.rank == 4 and None not in shape[1:] and shape[1] * shape[2] > 1
-    )
+    return bool(tensor.dtype.is_floating and shape.rank == 4 and None not in shape[1:] and shape[1] * shape[2] > 1)
 
 
 def _by_name(forward: ForwardPass, layer: str) -> FeatureMap:
@@ -124,7 +128,7 @@ def _by_name(forward: ForwardPass, layer: str) -> FeatureMap:
             f"Layer {matches[0]!r} returns {tensor.shape}, not a feature map [B,h,w,K] of more than one position. "
             f"{_spatial_layers(forward)}"
         )
-    return FeatureMap(name=matches[0], tensor=tensor, positional=tensor.op.type in _POSITIONAL_OPS)
+    return FeatureMap(name=matches[0], tensor=tensor, from_layer=True, positional=tensor.op.type in _POSITIONAL_OPS)
 
 
 def _spatial_layers(forward: ForwardPass) -> str:
@@ -162,7 +166,9 @@ def _operations_between(start: tf.Tensor, end: tf.Tensor) -> Sequence[tf.Operati
         operation = frontier.pop()
         if operation not in forward:
             forward.add(operation)
-            frontier += [user for tensor in operation.outputs if tensor.dtype.is_floating for user in tensor.consumers()]
+            frontier += [
+                user for tensor in operation.outputs if tensor.dtype.is_floating for user in tensor.consumers()
+            ]
     backward: set[tf.Operation] = set()
     frontier = [end.op]
     while frontier:

@@ -49,7 +49,7 @@ def inlined() -> Iterator[None]:
     to run, and gradients stop at a user's own.
     """
     before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
+    tf.config.run_functions_eagerly(run_eagerly=True)
     try:
         yield
     finally:
@@ -80,7 +80,7 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int], preprocessing: 
     """
     passes: list[ForwardPass] = []
     weights: dict[str, np.ndarray[Any, Any]] = {}
-    variables = [(variable, keras.ops.convert_to_numpy(variable.value)) for variable in model.variables]
+    variables = [(variable, variable.value.numpy()) for variable in model.variables]
 
     @tf.function(input_signature=[images_spec(input_shape)], autograph=False)
     def classify(images: tf.Tensor) -> tf.Tensor:
@@ -98,7 +98,7 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int], preprocessing: 
     # Constants of layers (Normalization) and raw tf.Variables arrive as captures, not as Keras variables.
     captured = {id(variable.handle): variable for variable in graph.variables}
     for outside, inside in graph.captures:
-        weights[inside.op.name] = np.asarray(captured.get(id(outside), outside))
+        weights[inside.op.name] = captured.get(id(outside), outside).numpy()
     return TracedClassifier(graph=graph, forward=passes[0], weights=weights)
 
 
@@ -110,7 +110,8 @@ def images_spec(input_shape: tuple[int, int, int]) -> tf.TensorSpec:
 def _score_vectors(result: Any, name: str) -> tf.Tensor:
     if not tf.is_tensor(result):
         raise UnsupportedHead(
-            f"{name!r} returns a {type(result).__name__} of {len(result)} outputs; one score vector per image is needed."
+            f"{name!r} returns a {type(result).__name__} of {len(result)} outputs; one score vector per image "
+            "is needed."
         )
     shape = result.shape
     if shape.rank == 1:

@@ -39,7 +39,7 @@ class LoadedClassifier:
         sha = hashlib.sha256()
         for variable in self.model.variables:
             sha.update(variable.path.encode())
-            sha.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value)))
+            sha.update(np.ascontiguousarray(variable.value.numpy()).data)
         return f"sha256:{sha.hexdigest()}"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import tensorflow as tf
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
     import numpy as np
 
@@ -68,7 +68,7 @@ class LoadedVersion:
         fetches = {name: definition.outputs[name].name for name in (outputs or definition.outputs)}
         feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
         options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms) if timeout_ms else None
-        return self._session.run(fetches, feeds, options=options)  # type: ignore[no-any-return]
+        return self._session.run(fetches, feeds, options=options)
 
     def close(self) -> None:
         """Release the session and its memory."""

@@ -1,0 +1,197 @@
+"""What an explained classifier costs against Keras' own `model.export()` of the same one without explanation.
+
+`make bench` prints the tables. Everything is measured in this one run on this one machine, the sides in turn, and
+reported as ratios of medians: seconds of another machine say nothing. Run with names of `keras.applications` to
+measure others: python tests/benchmarks/bench.py ResNet50.
+"""
+
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ARCHITECTURES = ("MobileNetV2", "ResNet50", "EfficientNetB0", "Xception", "VGG16")
+PREPROCESSING = {"MobileNetV2": "tf", "Xception": "tf", "ResNet50": "caffe", "VGG16": "caffe"}
+KINDS = ("bare", "variables", "constants")
+BATCHES = (1, 8)
+ROUNDS = 31
+LOADS = 3
+
+
+def resident() -> int:
+    """Return this process's resident memory in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak() -> int:
+    """Return the most memory this process ever had resident, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def save_network(name: str, path: str) -> dict:
+    """Write the conditioned network to `path`."""
+    from conditioned import application
+
+    model, _ = application(name)
+    model.save(path)
+    return {"weights": sum(variable.value.numpy().nbytes for variable in model.variables)}
+
+
+def export(name: str, network: str, kind: str, directory: str) -> dict:
+    """Export the network, and measure what it takes beyond the model itself."""
+    import keras
+    from gradcam_export import export_classifier
+
+    model = keras.saving.load_model(network, compile=False)
+    before, start = resident(), time.perf_counter()
+    if kind == "bare":
+        model.export(f"{directory}/1", verbose=False)
+        return {"path": f"{directory}/1"}
+    published = export_classifier(model, directory, weights=kind, preprocessing=PREPROCESSING.get(name))
+    seconds, memory = time.perf_counter() - start, peak() - before
+    return {
+        "path": str(published.path),
+        "seconds": seconds,
+        "memory": memory,
+        "nodes": count_nodes(model, name),
+    }
+
+
+def count_nodes(model, name: str) -> tuple[int, int]:
+    """Return the graph's nodes before and after folding."""
+    from gradcam_export.graph.explain import explain, make_choice
+    from gradcam_export.graph.fold import fold
+    from gradcam_export.graph.images import resolve_preprocessing
+    from gradcam_export.graph.trace import trace
+
+    shape = tuple(model.input_shape[1:])
+    traced = trace(model, shape, resolve_preprocessing(PREPROCESSING.get(name), None, 3))
+    return fold(explain(traced, make_choice(traced.forward))).nodes
+
+
+def first_call(path: str) -> dict:
+    """Load a version and call it once, in a process that has done nothing else with TensorFlow."""
+    from gradcam_export.savedmodel.session import LoadedVersion
+
+    before, start = resident(), time.perf_counter()
+    loaded = LoadedVersion.load(path)
+    loaded.run("serving_default", batch(loaded, 1))
+    seconds, memory = time.perf_counter() - start, resident() - before
+    return {"seconds": seconds, "memory": memory}
+
+
+def batch(loaded, size: int) -> dict:
+    """Return a batch for `serving_default`, whatever its input is called."""
+    import numpy as np
+
+    ((name, info),) = loaded.signatures["serving_default"].inputs.items()
+    shape = [size, *(dim.size for dim in info.tensor_shape.dim[1:])]
+    kind = np.uint8 if info.dtype == 4 else np.float32
+    return {name: np.random.default_rng(0).integers(0, 256, shape).astype(kind)}
+
+
+def speed(paths: dict) -> dict:
+    """Call all versions in turn, and return the median seconds of each kind and batch size."""
+    from gradcam_export.savedmodel.session import LoadedVersion
+
+    loaded = {kind: LoadedVersion.load(path) for kind, path in paths.items()}
+    sides = {kind: (loaded[kind], "serving_default") for kind in paths} | {
+        f"{kind} predict": (loaded[kind], "predict") for kind in paths if kind != "bare"
+    }
+    medians = {}
+    for size in BATCHES:
+        inputs = {side: batch(version, size) for side, (version, _) in sides.items()}
+        times = {side: [] for side in sides}
+        for turn in range(ROUNDS + 3):
+            for side, (version, signature) in sides.items():
+                start = time.perf_counter()
+                version.run(signature, inputs[side])
+                if turn >= 3:
+                    times[side].append(time.perf_counter() - start)
+        medians[size] = {side: statistics.median(values) for side, values in times.items()}
+    return medians
+
+
+def in_fresh_process(task: str, *arguments: object) -> dict:
+    """Run one of this file's functions in a process of its own."""
+    command = [sys.executable, __file__, "--task", task, json.dumps(arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        sys.exit(f"{task}{arguments} failed:\n{process.stderr[-2000:]}")
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def measure(name: str, directory: Path) -> dict:
+    """Measure one architecture."""
+    network = str(directory / f"{name}.keras")
+    weights = in_fresh_process("save_network", name, network)["weights"]
+    exports = {kind: in_fresh_process("export", name, network, kind, f"{directory}/{name}_{kind}") for kind in KINDS}
+    paths = {kind: export["path"] for kind, export in exports.items()}
+    loads = {kind: [in_fresh_process("first_call", path) for _ in range(LOADS)] for kind, path in paths.items()}
+    size = {kind: sum(f.stat().st_size for f in Path(path).rglob("*") if f.is_file()) for kind, path in paths.items()}
+    middle = {
+        kind: {key: statistics.median(load[key] for load in runs) for key in ("seconds", "memory")}
+        for kind, runs in loads.items()
+    }
+    times = in_fresh_process("speed", paths)
+    row = {"nodes": exports["variables"]["nodes"], "export_seconds": exports["variables"]["seconds"]}
+    row["export_memory"] = exports["variables"]["memory"] / weights
+    for kind in KINDS[1:]:
+        for batch_size, medians in times.items():
+            row[f"{kind} B={batch_size}"] = medians[kind] / medians["bare"]
+            row[f"{kind} heatmap B={batch_size}"] = medians[kind] / medians[f"{kind} predict"]
+        row[f"{kind} load"] = middle[kind]["seconds"] / middle["bare"]["seconds"]
+        row[f"{kind} memory"] = middle[kind]["memory"] / middle["bare"]["memory"]
+        row[f"{kind} disk"] = size[kind] / size["bare"]
+    return row
+
+
+def mean(rows: list[dict], *columns: str) -> float:
+    """Return the geometric mean over rows and columns."""
+    return math.exp(statistics.fmean(math.log(row[column]) for row in rows for column in columns))
+
+
+def report(rows: dict) -> None:
+    """Print the tables."""
+    print("\nPredictions and heatmap against model.export() of the bare classifier (1.00 = as fast, as large)\n")
+    columns = ("B=1", "B=8", "load", "memory", "disk")
+    for kind in KINDS[1:]:
+        print(f"| {kind} | " + " | ".join(columns) + " | heatmap over predict, B=1 / B=8 |\n" + "|---" * 7 + "|")
+        for name, row in rows.items():
+            cells = [f"{row[f'{kind} {column}']:.2f}" for column in columns]
+            heat = " / ".join(f"{row[f'{kind} heatmap B={size}']:.3f}" for size in BATCHES)
+            print(f"| {name} | " + " | ".join(cells) + f" | {heat} |")
+        values = list(rows.values())
+        cells = [f"{mean(values, f'{kind} {column}'):.2f}" for column in columns]
+        print("| geometric mean | " + " | ".join(cells) + " | |")
+        print(f"\n{kind}, both batch sizes: {mean(values, f'{kind} B=1', f'{kind} B=8'):.3f}\n")
+    print("| exporting | graph nodes before → after | seconds | peak memory / weights |\n|---|---|---|---|")
+    for name, row in rows.items():
+        before, after = row["nodes"]
+        print(f"| {name} | {before} → {after} | {row['export_seconds']:.0f} | {row['export_memory']:.1f} |")
+
+
+def main() -> None:
+    """Measure all architectures and print the tables."""
+    if sys.argv[1:2] == ["--task"]:
+        print(json.dumps(globals()[sys.argv[2]](*json.loads(sys.argv[3]))))
+        return
+    names = sys.argv[1:] or ARCHITECTURES
+    with tempfile.TemporaryDirectory() as directory:
+        rows = {}
+        for name in names:
+            print(f"measuring {name} …", file=sys.stderr, flush=True)
+            rows[name] = measure(name, Path(directory))
+    report(rows)
+
+
+if __name__ == "__main__":
+    main()

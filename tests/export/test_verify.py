@@ -1,0 +1,167 @@
+"""The gate: wrong values are refused by name, and nothing of them is published."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from classifiers import FAMILIES, photographs
+
+from gradcam_export import VerificationError, export_classifier, module
+from gradcam_export.checks import oracle, verify
+from gradcam_export.graph import explain, fold, scales
+from gradcam_export.graph.editing import EditableGraph
+from gradcam_export.methods.gradcam import GradCam
+
+
+@pytest.fixture
+def model():
+    return FAMILIES["functional"].model()
+
+
+def refused(model, tmp_path, message: str) -> None:
+    """Export `model`, and expect a refusal that leaves nothing behind."""
+    with pytest.raises(VerificationError, match=message):
+        export_classifier(model, tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_a_perturbed_weight_is_refused_with_the_value_that_differs(model, tmp_path, monkeypatch):
+    def perturbed(*arguments):
+        folded = fold.fold(*arguments)
+        name, value = max(folded.weights.items(), key=lambda weight: weight[1].size)
+        return dataclasses.replace(folded, weights={**folded.weights, name: value * 1.01})
+
+    monkeypatch.setattr("gradcam_export.export.fold", perturbed)
+    refused(model, tmp_path, r"predictions\[\d,\d\] is 0\.\d+ instead of 0\.\d+ \(difference .*, tolerance 1e-05\)")
+
+
+def test_a_map_without_relu_is_refused(model, tmp_path, monkeypatch):
+    def unrectified(signed):
+        peak = tf.reduce_max(tf.abs(signed), axis=[1, 2])
+        return tf.math.divide_no_nan(signed, peak[:, None, None]), peak
+
+    monkeypatch.setattr(explain, "normalise", unrectified)
+    refused(model, tmp_path, r"heatmap\[")
+
+
+def test_a_map_normalised_over_the_batch_is_refused_as_row_dependence(model, tmp_path, monkeypatch):
+    def by_batch(signed):
+        raised = tf.nn.relu(signed)
+        return raised / tf.reduce_max(raised), tf.reduce_max(raised, axis=[1, 2])
+
+    monkeypatch.setattr(explain, "normalise", by_batch)
+    refused(model, tmp_path, "rows depend on each other: heatmap of image")
+
+
+def test_a_gradient_averaged_over_the_batch_is_refused(model, tmp_path, monkeypatch):
+    def averaged(self, features, gradients):
+        return tf.einsum("bhwk,k->bhw", features, tf.reduce_mean(gradients, axis=[0, 1, 2]))
+
+    monkeypatch.setattr(GradCam, "combine", averaged)
+    refused(model, tmp_path, r"heatmap\[")
+
+
+def test_the_class_of_row_0_for_all_rows_is_refused(model, tmp_path, monkeypatch):
+    from gradcam_export.graph.logits import Head
+
+    first = Head.predicted_class
+    monkeypatch.setattr(
+        Head, "predicted_class", lambda self: tf.zeros_like(first(self)) + first(self)[0] + tf.constant(0)
+    )
+    # Live values go through the same rule, so what shows is that rows depend on each other.
+    refused(model, tmp_path, "rows depend on each other|class_index")
+
+
+def test_swapped_labels_are_refused(model, tmp_path, monkeypatch):
+    class Swapped(module.ExplainableClassifier):
+        def __init__(self, folded, *, labels, **keywords):
+            super().__init__(folded, labels=[labels[1], labels[0], *labels[2:]], **keywords)
+
+    monkeypatch.setattr("gradcam_export.export.ExplainableClassifier", Swapped)
+    random = np.random.default_rng(0)
+    # Every class is asked for by some image, whichever the second-best ones are.
+    model.get_layer("scores").set_weights([random.normal(0, 1e-3, (24, 5)), np.array([9.0, 8.9, 0, 0, 0])])
+    refused(model, tmp_path, r"label\[\d\] is b'class_[01]' instead of b'class_[01]'")
+
+
+def test_not_finite_values_are_refused(model, tmp_path):
+    kernel, bias = model.get_layer("scores").get_weights()
+    kernel[0, 0] = np.nan
+    model.get_layer("scores").set_weights([kernel, bias])
+    refused(model, tmp_path, "values that are not finite")
+
+
+def test_a_version_that_no_session_loads_is_refused(model, tmp_path, monkeypatch):
+    from gradcam_export.savedmodel import write
+
+    def without_variables(classifier, directory):
+        write.write_saved_model(classifier, directory)
+        for file in (directory / "variables").iterdir():
+            file.write_bytes(b"")
+
+    monkeypatch.setattr("gradcam_export.export.write_saved_model", without_variables)
+    refused(model, tmp_path, "does not run in a Session, so no server can serve it: .*")
+
+
+def test_a_failing_warm_up_is_refused(model, tmp_path, monkeypatch):
+    from gradcam_export.savedmodel import warmup
+
+    def of_another_size(path, name, input_shape, sizes):
+        warmup.write_warmup(path, name, (8, 8, 3), sizes)
+
+    monkeypatch.setattr("gradcam_export.export.write_warmup", of_another_size)
+    refused(model, tmp_path, "the warm-up request of 'serving_default' fails")
+
+
+def test_a_warm_up_that_leaves_out_a_signature_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradcam_export.export.write_warmup", lambda path, *_: path.write_bytes(b""))
+    refused(model, tmp_path, "no request for describe, explain, predict, serving_default")
+
+
+def test_scales_folded_into_the_wrong_kernel_are_refused(model, tmp_path, monkeypatch):
+    right = scales._scale_kernel
+    monkeypatch.setattr(scales, "_scale_kernel", lambda graph, node, scale: right(graph, node, scale[..., ::-1]))
+    refused(model, tmp_path, r"predictions\[")
+
+
+def test_a_map_that_cancels_is_compared_with_what_float32_can_know():
+    random = np.random.default_rng(0)
+    features = np.abs(random.normal(size=(1, 4, 4, 64)))
+    gradients = np.broadcast_to(random.normal(size=(1, 1, 1, 64)), features.shape).copy()
+    gradients[..., 0] -= oracle.gradcam(features, gradients).max() * 0  # keep the draw
+    expected = {"features": features, "gradients": gradients}
+    slack = verify._slack(expected)
+    terms, peak = oracle.gradcam_magnitude(features, gradients), oracle.gradcam(features, gradients).max(axis=(1, 2))
+    np.testing.assert_allclose(slack, np.maximum(1, 0.1 * terms / peak))
+    negative = {"features": features, "gradients": -np.abs(gradients)}
+    assert verify._slack(negative).tolist() == [1.0]
+
+
+def test_the_oracle_is_the_papers_formula_on_numbers_worked_out_by_hand():
+    features = np.array([[[[1.0, 4.0], [2.0, 0.0]]]])  # [1, 1, 2, 2]
+    gradients = np.array([[[[1.0, -1.0], [3.0, 0.0]]]])
+    # alpha = [2, -0.5]: [2*1 - 0.5*4, 2*2 - 0] = [0, 4]
+    np.testing.assert_array_equal(oracle.gradcam(features, gradients), [[[0.0, 4.0]]])
+    np.testing.assert_array_equal(oracle.gradcam_magnitude(features, gradients), [4.0])
+
+
+def test_good_images_of_a_folder_are_verified_with(model, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(photographs(1)[0]).save(folder / "a.png")
+    (folder / "notes.txt").write_text("not an image")
+    published = export_classifier(model, tmp_path / "m", images=folder)
+    assert published.path == tmp_path / "m" / "1"
+
+
+def test_editable_graph_counts_uses():
+    graph_def = tf.Graph().as_graph_def()
+    a = graph_def.node.add(name="a", op="Const")
+    graph_def.node.add(name="b", op="Identity", input=["a"])
+    graph = EditableGraph(graph_def, {}, kept=["b"])
+    assert graph.used_once(a)
+    graph_def.node.add(name="c", op="Identity", input=["a:0", "^b"])
+    assert not EditableGraph(graph_def, {}, kept=[]).used_once(a)
