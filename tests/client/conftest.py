@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from colour_server import Server
 from gradcam_client import Client
+from PIL import Image
 
 
 @pytest.fixture
@@ -22,3 +23,9 @@ def client(server):
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
+
+
+@pytest.fixture
+def pictures(rng):
+    """Ten pictures of different sizes."""
+    return [Image.fromarray(rng.integers(0, 256, (9 + i, 30 - i, 3), dtype=np.uint8)) for i in range(10)]
