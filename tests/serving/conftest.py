@@ -61,9 +61,8 @@ def _no_model_server() -> str:
         return ""
     if not shutil.which("docker"):
         return "neither tensorflow_model_server nor docker is on PATH"
-    if refusal := _refusal(["docker", "info"], seconds=10):
-        return f"no tensorflow_model_server on PATH, and {refusal}"
-    return ""
+    refusal = _refusal(["docker", "info"], seconds=10)
+    return refusal and f"no tensorflow_model_server on PATH, and {refusal}"
 
 
 def _model_server() -> Callable[[Path, str], contextlib.AbstractContextManager[str]]:
@@ -105,18 +104,8 @@ def _docker(base_path: Path, name: str) -> Iterator[str]:
     target = f"127.0.0.1:{_free_port()}"
     container = f"gradcam-test-{uuid.uuid4().hex[:12]}"
     where = ["--publish", f"{target}:8500", "--volume", f"{base_path.resolve()}:/models/{name}:ro"]
-    command = [
-        "docker",
-        "run",
-        "--rm",
-        "--detach",
-        "--name",
-        container,
-        *where,
-        "--env",
-        f"MODEL_NAME={name}",
-    ]
-    subprocess.run([*command, IMAGE], check=True, capture_output=True, timeout=START_SECONDS)
+    what = ["--name", container, "--env", f"MODEL_NAME={name}", IMAGE]
+    subprocess.run(["docker", "run", "--rm", "--detach", *where, *what], check=True, timeout=START_SECONDS)
     try:
         _wait_until_open(target)
         yield target
@@ -155,8 +144,7 @@ def connect() -> Iterator[Callable[[str | int], Stub]]:
 
         def connect(target: str | int) -> Stub:
             address = f"127.0.0.1:{target}" if isinstance(target, int) else target
-            unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-            return Stub(channels.enter_context(grpc.insecure_channel(address, options=unlimited)))
+            return Stub(channels.enter_context(grpc.insecure_channel(address)))
 
         yield connect
 
@@ -200,6 +188,10 @@ class Toy(tf.Module):
     def describe(self, key: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"value": tf.strings.join([key, "=", tf.as_string(self.offset)])}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "digits")])
+    def number(self, digits: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"number": tf.strings.to_number(digits)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "steps")])
     def slow(self, steps: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step is about a millisecond."""
@@ -220,7 +212,7 @@ def toy_version(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], P
         toy = Toy(offset)
         path = tmp_path_factory.mktemp("toy") / "version"
         signatures = {"serving_default": toy.sums} | {
-            name: getattr(toy, name) for name in ("checked", "describe", "slow")
+            name: getattr(toy, name) for name in ("checked", "describe", "number", "slow")
         }
         tf.saved_model.save(toy, str(path), signatures)
         return path

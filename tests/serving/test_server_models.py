@@ -72,8 +72,9 @@ def test_a_model_needs_a_name(tmp_path) -> None:
 
 def test_a_name_may_be_given_once(tmp_path) -> None:
     model = 'config { name: "m" base_path: "/m" model_platform: "tensorflow" }'
-    with pytest.raises(ServeError, match="Illegal to list model m multiple times in config list"):
-        read_model_config(config(f"model_config_list {{ {model} {model} }}", tmp_path))
+    models = read_model_config(config(f"model_config_list {{ {model} {model} }}", tmp_path))
+    with pytest.raises(ServeError, match="Illegal to list model m multiple times"):
+        EmbeddedServer(models)
 
 
 @pytest.mark.parametrize("text", ["", "model_config_list {}", "custom_model_config {}"])

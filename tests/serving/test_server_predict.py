@@ -115,6 +115,11 @@ def test_what_the_graph_refuses_comes_with_its_words_cut_short(stub) -> None:
     assert len(refusal.value.details()) <= 1024
 
 
+def test_what_the_graph_refuses_may_hold_any_bytes(stub) -> None:
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "StringToNumberOp could not correctly convert string"):
+        stub.predict(signature="number", digits=[b"\xff\xfe"])
+
+
 def test_a_model_that_is_not_there_is_not_found(stub) -> None:
     with refused(grpc.StatusCode.NOT_FOUND, r"Servable not found for request: Latest\(other\)"):
         stub.predict("other", images=IMAGES)

@@ -51,6 +51,9 @@ class EmbeddedServer:
         port: 0 takes a free one; `port` then says which.
         host: the address to listen on; by default this machine alone, for nobody is asked who they are.
         poll_seconds: how often the base paths are looked at.
+
+    Raises:
+        ServeError: two models have one name.
     """
 
     def __init__(
@@ -64,7 +67,11 @@ class EmbeddedServer:
         self.host = host
         self.port = port
         self._poll_seconds = poll_seconds
-        self._repositories = {model.name: ModelRepository(model) for model in models}
+        self._repositories: dict[str, ModelRepository] = {}
+        for model in models:
+            if model.name in self._repositories:
+                raise ServeError(f"Illegal to list model {model.name} multiple times: a name is one base path.")
+            self._repositories[model.name] = ModelRepository(model)
         self._health = health.HealthServicer()
         self._server: grpc.Server | None = None
         self._stopping = threading.Event()

@@ -64,12 +64,7 @@ def read_model_config(path: Path) -> tuple[ServedModel, ...]:
         raise ServeError(f"{path} is not a readable ModelServerConfig: {error}") from error
     if not config.model_config_list.config:
         raise ServeError(f"{path} lists no model: a model_config_list with a config for each is needed.")
-    models = tuple(_served_model(path, model) for model in config.model_config_list.config)
-    names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise ServeError(f"{path}: Illegal to list model {name} multiple times in config list")
-    return models
+    return tuple(_served_model(path, model) for model in config.model_config_list.config)
 
 
 def _served_model(path: Path, config: model_server_config_pb2.ModelConfig) -> ServedModel:

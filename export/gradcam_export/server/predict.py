@@ -39,7 +39,7 @@ def predict(
         raise from_op_error(error) from error
     except UnicodeDecodeError as error:
         # Session.run cannot raise an op's message that holds other bytes than UTF-8 (TensorFlow 2.20).
-        raise _invalid(f"{name}: the graph refused the values: {error.object!r}") from error
+        raise _invalid(error.object.decode(errors="replace")) from error
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.signature_name = name

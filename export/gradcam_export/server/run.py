@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from gradcam_export.server.embedded import DEFAULT_HOST, GRACE_SECONDS, EmbeddedServer
@@ -20,6 +20,8 @@ logger = logging.getLogger("gradcam_export.server")
 
 DEFAULT_PORT = 8500
 """The stock server's gRPC port."""
+
+WAKE_SECONDS = 0.1
 
 
 def serve(
@@ -46,22 +48,22 @@ def serve(
     """
     logger.warning("This embedded server is for laptops and CI; in production, run TensorFlow Serving.")
     server = EmbeddedServer(models, port=port, host=host)
-    with _stop_signals() as signals:
+    with _stop_signals() as received:
         server.start()
         try:
-            if on_ready is not None and signals.empty():
+            if on_ready is not None and not received:
                 on_ready(server.port)
-            signals.get()
+            while not received:
+                # A wait without end would miss the signal that comes just before it begins.
+                time.sleep(WAKE_SECONDS)
         finally:
             server.stop(grace)
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[queue.SimpleQueue[int]]:
-    """Receives the first SIGTERM or SIGINT; the second has its usual effect."""
-    # A handler runs between two bytecodes of the main thread, which may just hold the lock of an Event;
-    # a SimpleQueue alone is made to be put to from there.
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects the first SIGTERM or SIGINT; the second has its usual effect."""
+    received: list[int] = []
     usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def restore() -> None:
@@ -69,12 +71,12 @@ def _stop_signals() -> Iterator[queue.SimpleQueue[int]]:
             signal.signal(number, handler)
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        signals.put(number)
+        received.append(number)
         restore()
 
     for number in usual:
         signal.signal(number, stop)
     try:
-        yield signals
+        yield received
     finally:
         restore()
