@@ -1,0 +1,1 @@
+"""The whole road on real input: handwritten digits hidden in clutter, a small classifier, a server, overlays."""
