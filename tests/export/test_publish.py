@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from gradcam_export import PublishError
 from gradcam_export.savedmodel import publish
 
@@ -127,10 +126,15 @@ def test_many_publishers_at_once_never_share_a_number(tmp_path):
 
 def test_a_failure_leaves_nothing_behind(tmp_path):
     base = tmp_path / "m"
-    with pytest.raises(RuntimeError), publish.unpublished_version(base) as directory:
-        assert not directory.name.isdigit()
-        (directory / "saved_model.pb").write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with publish.unpublished_version(base) as directory:
+            assert not directory.name.isdigit()
+            (directory / "saved_model.pb").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(base.iterdir()) == []
 
 
@@ -142,9 +146,9 @@ def test_what_living_exports_are_writing_is_left_alone(tmp_path):
 
 def test_a_base_path_that_cannot_be_written_to_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PublishError, match="file/m: cannot be written to: Not a directory"):
-        with publish.unpublished_version(tmp_path / "file" / "m"):
-            pytest.fail("the directory must not be given")
+    refused = pytest.raises(PublishError, match="file/m: cannot be written to: Not a directory")
+    with refused, publish.unpublished_version(tmp_path / "file" / "m"):
+        pytest.fail("the directory must not be given")
 
 
 def test_a_rename_that_fails_is_one_clear_line(tmp_path):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from classifiers import FAMILIES, photographs
-
 from gradcam_export import VerificationError, export_classifier, module
 from gradcam_export.checks import oracle, verify
 from gradcam_export.graph import explain, fold, scales

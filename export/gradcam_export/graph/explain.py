@@ -72,8 +72,8 @@ def class_gradients(choice: Choice, class_index: tf.Tensor) -> Gradients:
     """
     head, features = choice.head, choice.target.feature_map.tensor
     resolved = tf.where(class_index == contract.PREDICTED_CLASS, head.predicted_class(), class_index)
-    # Row i of the scores depends on row i of the features alone, so the gradient of the sum is each row's own.
-    (gradients,) = tf.gradients(tf.reduce_sum(head.evidence(resolved)), [features])
+    # Row i of the scores depends on row i of the features alone, so each row gets the gradient of its own score.
+    (gradients,) = tf.gradients(head.explained, [features], grad_ys=head.direction(resolved))
     if gradients is None:
         raise ExplanationError(
             f"The class score has no gradient with respect to {choice.target.feature_map.name!r}: the layer has no "

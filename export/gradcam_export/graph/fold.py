@@ -69,10 +69,9 @@ def fold(explained: ExplainedClassifier, storage: WeightStorage = "variables") -
     while fold_scales(graph) + merge_additions(graph):
         pass
     graph_def = optimize(graph.graph_def, kept, ["constfold", "dependency"])
+    _drop_unread_weights(graph_def, weights)
     if storage == "variables":
         _take_out_constants(graph_def, weights)
-        left = {node.name for node in graph_def.node}
-        weights = {name: value for name, value in weights.items() if name in left}
     else:
         _put_in_constants(graph_def, weights)
         weights = {}
@@ -110,6 +109,15 @@ def _drop_custom_gradients(graph_def: Any) -> None:
             while not node.input[index].startswith("^") and producer_name(node.input[index]) in passed_on:
                 name, _, position = node.input[index].partition(":")
                 node.input[index] = passed_on[name][int(position or 0)]
+
+
+def _drop_unread_weights(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]]) -> None:
+    """Remove placeholders that nothing reads: the optimiser takes each for an input and keeps it."""
+    read = {producer_name(tensor) for node in graph_def.node for tensor in node.input}
+    for node in [node for node in graph_def.node if node.name in weights and node.name not in read]:
+        graph_def.node.remove(node)
+    for name in weights.keys() - read:
+        del weights[name]
 
 
 def _take_out_constants(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -54,15 +54,14 @@ class Head:
             return tf.where(class_index == 1, self.predictions[:, 0], 1.0 - self.predictions[:, 0])
         return tf.gather(self.predictions, class_index, axis=1, batch_dims=1)
 
-    def evidence(self, class_index: tf.Tensor) -> tf.Tensor:
-        """Return the score whose gradient explains `class_index` `[B]`, as `[B]`."""
+    def direction(self, class_index: tf.Tensor) -> tf.Tensor:
+        """Return what to multiply the explained scores by, `[B,N]`, for the evidence for `class_index` `[B]`.
+
+        One-hot rows: as the gradient's starting value they give each image the gradient of its own class score.
+        """
         if self.binary:
-            sign = tf.cast(2 * class_index - 1, self.explained.dtype)
-            return sign * self.explained[:, 0]
-        # A one-hot product has a MatMul's gradient; that of a gather is a scatter, which is slower.
-        return tf.reduce_sum(
-            tf.one_hot(class_index, self.classes, dtype=self.explained.dtype) * self.explained, axis=-1
-        )
+            return tf.cast(2 * class_index - 1, self.explained.dtype)[:, tf.newaxis]
+        return tf.one_hot(class_index, self.classes, dtype=self.explained.dtype)
 
 
 def find_head(predictions: tf.Tensor, kind: ScoreKind = "logit") -> Head:

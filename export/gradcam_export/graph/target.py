@@ -107,7 +107,7 @@ def _is_spatial(tensor: tf.Tensor) -> bool:
 
 def _by_name(forward: ForwardPass, layer: str) -> FeatureMap:
     for feature_map in candidates(forward):
-        if layer == feature_map.name:
+        if layer == feature_map.name and not feature_map.from_layer:
             return feature_map
     paths = Counter(output.path for output in forward.outputs)
     matches = [layer] if layer in paths else [path for path in paths if path.endswith(f"/{layer}")]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from gradcam_export.errors import UnsupportedHead
@@ -15,6 +14,8 @@ from gradcam_export.keras_model.tap import LayerOutput, tap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    import numpy as np
 
     from gradcam_export.graph.images import Preprocessing
 
