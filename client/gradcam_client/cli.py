@@ -211,3 +211,7 @@ def _image_options() -> argparse.ArgumentParser:
     options.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or a folder of them")
     options.add_argument("--json", action="store_true", help="print one JSON object a line for each image")
     return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -48,17 +48,26 @@ def build_classifier() -> Any:
     return network
 
 
-def train_classifier(
-    digits: scenes.Digits, recipe: Recipe, on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None
-) -> Any:
+def prepare_classifier(file: Path, digits: scenes.Digits, recipe: Recipe, report_line: Callable[[str], None]) -> None:
+    """Train the classifier into `file`, unless it was trained by this recipe already.
+
+    Beside the file lies the digest of what it was made with: the recipe, the code that drew and trained, the
+    outcome. Where one of them has changed, the classifier is trained again.
+    """
+    mark = file.with_suffix(".sha256")
+    if file.is_file() and mark.is_file() and mark.read_text("utf-8") == _digest(file, recipe):
+        report_line(f"using the classifier trained before: {file}")
+        return
+    report_line(f"drawing {recipe.scenes} scenes and training on them, about two minutes on two cores")
+    network = train_classifier(digits, recipe, report_line)
+    network.save(file)
+    mark.write_text(_digest(file, recipe), "utf-8")
+
+
+def train_classifier(digits: scenes.Digits, recipe: Recipe, report_line: Callable[[str], None]) -> Any:
     """Draw the training scenes, train a new network on them and return it.
 
     Seeds Python's, numpy's and Keras' global generators, so that the same recipe gives the same network.
-
-    Args:
-        digits: the digits to train on, and to cut fragments from.
-        recipe: how to train.
-        on_epoch: called after each epoch with its number, from 1, and the accuracy on the training scenes, 0..1.
     """
     drawn = scenes.draw_scenes(digits, recipe.scenes, recipe.seed)
     images, labels = np.stack([scene.pixels for scene in drawn]), np.array([scene.label for scene in drawn])
@@ -70,8 +79,17 @@ def train_classifier(
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, logs["accuracy"]))
-    network.fit(
-        images, labels, batch_size=recipe.batch_size, epochs=recipe.epochs, callbacks=[report], verbose=0
-    )
+
+    def report(epoch: int, logs: dict[str, float]) -> None:
+        report_line(f"epoch {epoch + 1} of {recipe.epochs}: accuracy {logs['accuracy']:.1%} in training")
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=report)
+    network.fit(images, labels, batch_size=recipe.batch_size, epochs=recipe.epochs, callbacks=[callback], verbose=0)
     return network
+
+
+def _digest(file: Path, recipe: Recipe) -> str:
+    digest = hashlib.sha256(repr(recipe).encode())
+    for part in (__file__, scenes.__file__, file):
+        digest.update(Path(part).read_bytes())
+    return digest.hexdigest()

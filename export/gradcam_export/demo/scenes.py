@@ -32,7 +32,13 @@ Random = np.random.Generator
 
 @dataclasses.dataclass(frozen=True)
 class Digits:
-    """Handwritten digits: `ink` `[n, 8, 8]` float32, 0 paper to 1 ink; `labels` `[n]`; `sources` `[n]`, the row in `load_digits`."""
+    """Handwritten digits.
+
+    Attributes:
+        ink: `[n, 8, 8]` float32, 0 paper to 1 ink.
+        labels: `[n]`, the digits' classes.
+        sources: `[n]`, their rows in `load_digits`.
+    """
 
     ink: Pixels
     labels: npt.NDArray[np.int64]
@@ -125,10 +131,11 @@ def _fragment(digits: Digits, random: Random) -> Pixels:
 
 
 def _pen(ink: Pixels, random: Random) -> Pixels:
-    """Draw an 8x8 digit at some size and width, with the crisp edge of a pen: its mask `[h, w]`, 0..1."""
+    """Draw an 8x8 digit at some size, width and slant, with the crisp edge of a pen: its mask `[h, w]`, 0..1."""
     height = int(random.integers(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
     width = int(height * random.uniform(0.85, 1.2))
     soft = Image.fromarray(ink).resize((width, height), Image.Resampling.BICUBIC)
+    soft = soft.rotate(random.uniform(-12, 12), Image.Resampling.BILINEAR, expand=True)
     return np.clip((np.asarray(soft) - 0.25) / 0.4, 0, 1)
 
 
