@@ -9,7 +9,6 @@ from gradcam_client.answers import read_status
 from gradcam_client.core import Flow, ServedModel, class_choices
 from gradcam_client.errors import ServerError
 from gradcam_client.options import DEFAULT_TIMEOUT_S, UNSET, Connection, GivenTimeout, Timeout
-from gradcam_client.rpc import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +48,9 @@ class Client:
     def __init__(
         self, target: str, *, model: str, version: int | None = None, timeout: Timeout = DEFAULT_TIMEOUT_S
     ) -> None:
+        # gRPC would be a third of the time that importing this package takes; overlays and reports never need it.
+        from gradcam_client.rpc import Channel
+
         self._connection = Connection(target=target, model=model, version=version, timeout=timeout)
         self._model = ServedModel(model, version)
         self._channel = Channel(target)

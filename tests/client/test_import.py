@@ -13,7 +13,7 @@ def brings(module, heavy):
     return out.stdout == "True\n"
 
 
-@pytest.mark.parametrize("heavy", ["tensorflow", "tensorflow_serving", "keras", "gradcam_export", "matplotlib"])
+@pytest.mark.parametrize("heavy", ["tensorflow", "tensorflow_serving", "keras", "gradcam_export", "grpc"])
 @pytest.mark.parametrize("module", ["gradcam_client", "gradcam_client.cli"])
 def test_importing_the_client_brings_nothing_heavy(module, heavy):
     assert not brings(module, heavy)
