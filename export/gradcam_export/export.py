@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import keras
 import tensorflow as tf
@@ -169,13 +169,7 @@ def _manifest(
             "digest": loaded.digest(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        input={
-            "shape": list(loaded.input_shape),
-            "dtype": "uint8",
-            "color_order": COLOR_ORDERS.get(loaded.input_shape[2]),
-            "resize": "bilinear",
-            "preprocessing": preprocessing.name,
-        },
+        input=_input(loaded.input_shape, preprocessing),
         labels=list(labels),
         explanation={
             "method": choice.method,
@@ -196,3 +190,13 @@ def _manifest(
         ops=ops,
         verified={},
     )
+
+
+def _input(shape: tuple[int, int, int], preprocessing: Preprocessing) -> dict[str, Any]:
+    return {
+        "shape": list(shape),
+        "dtype": "uint8",
+        "color_order": COLOR_ORDERS.get(shape[2]),
+        "resize": "bilinear",
+        "preprocessing": preprocessing.name,
+    }

@@ -7,15 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.checks import oracle
+from gradcam_export.checks.comparison import Array, Check, Report, compare, failed
 from gradcam_export.errors import VerificationError
 from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.savedmodel.warmup import WARMUP_FILE, read_warmup
@@ -24,50 +25,12 @@ from gradcam_export.savedmodel.write import EXTRA_ASSETS, LABELS_FILE, MANIFEST_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Array = np.ndarray[Any, Any]
-
 PREDICTION_TOLERANCE = 1e-5
 """Largest difference of a probability; of other scores, relative to the largest."""
 HEATMAP_TOLERANCE = 1e-4
 """Largest difference of a heatmap on its 0..1 scale (deep networks in float32 against float64)."""
 FLOAT32_ROUNDING = 1e-5
 """Relative error of a deep float32 network's features, which cancellation in a map magnifies."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One comparison."""
-
-    name: str
-    tolerance: float
-    largest_difference: float
-    """In units of the compared values; infinite where shapes or kinds differ or a value is not finite."""
-    message: str
-    """Where the largest difference lies."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the difference is tolerable."""
-        return self.largest_difference <= self.tolerance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """All comparisons of one version."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def failures(self) -> tuple[Check, ...]:
-        """The checks that did not pass."""
-        return tuple(check for check in self.checks if not check.passed)
-
-    def to_manifest(self) -> dict[str, Any]:
-        """Return what the manifest says of the verification."""
-        return {
-            check.name: {"tolerance": check.tolerance, "largest_difference": check.largest_difference}
-            for check in self.checks
-        }
 
 
 def verify_in_fresh_process(version: Path, expected: Path) -> Report:
@@ -109,8 +72,8 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
         inputs = {contract.IMAGES: expected["images"], contract.CLASS_INDEX: expected["asked"]}
         answer = loaded.run(contract.EXPLAIN, inputs)
         checks = (
-            _compare("predictions", answer[contract.PREDICTIONS], expected["predictions"], _scaled(expected)),
-            _compare("class_index", answer[contract.CLASS_INDEX], expected["class_index"], 0),
+            compare("predictions", answer[contract.PREDICTIONS], expected["predictions"], _scaled(expected)),
+            compare("class_index", answer[contract.CLASS_INDEX], expected["class_index"], 0),
             _heatmaps(answer, expected),
             *_signatures(loaded, answer, expected),
             _rows(loaded, inputs, answer, expected),
@@ -126,32 +89,6 @@ def _scaled(expected: Mapping[str, Array]) -> float:
     return PREDICTION_TOLERANCE * max(1.0, float(np.abs(expected["predictions"]).max()))
 
 
-def _compare(name: str, found: Array, wanted: Array, tolerance: float, slack: Array | None = None) -> Check:
-    """Compare numbers, or strings, which differ infinitely; `slack` `[B]` divides the differences of each row."""
-    if found.shape != wanted.shape:
-        return _failed(name, f"{name} has shape {found.shape} instead of {wanted.shape}", tolerance)
-    if found.dtype == object:
-        differences = np.where(found == wanted, 0.0, np.inf)
-    else:
-        differences = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
-    if slack is not None:
-        differences = differences / slack.reshape(-1, *[1] * (differences.ndim - 1))
-    differences = np.nan_to_num(differences, nan=np.inf, posinf=np.inf)
-    if not differences.size:
-        return Check(name=name, tolerance=tolerance, largest_difference=0.0, message=name)
-    where = np.unravel_index(int(differences.argmax()), differences.shape)
-    place = ",".join(map(str, where))
-    message = (
-        f"{name}[{place}] is {found[where]!s} instead of {wanted[where]!s} "
-        f"(difference {differences[where]:.3g}, tolerance {tolerance:.3g})"
-    )
-    return Check(name=name, tolerance=tolerance, largest_difference=float(differences[where]), message=message)
-
-
-def _failed(name: str, message: str, tolerance: float = 0.0) -> Check:
-    return Check(name=name, tolerance=tolerance, largest_difference=float("inf"), message=message)
-
-
 def _heatmaps(answer: Mapping[str, Array], expected: Mapping[str, Array]) -> Check:
     """Compare heatmaps with the float64 formula, each image within what float32 can know of it."""
     raised = oracle.gradcam(expected["features"], expected["gradients"])
@@ -160,7 +97,7 @@ def _heatmaps(answer: Mapping[str, Array], expected: Mapping[str, Array]) -> Che
     slack = _slack(expected)
     # Where all terms cancel, whatever float32 leaves of them is as good as nothing.
     nothing = (peak == 0) & (answer[contract.HEATMAP_PEAK] <= FLOAT32_ROUNDING * _terms(expected))
-    return _compare(
+    return compare(
         contract.HEATMAP, answer[contract.HEATMAP], wanted, HEATMAP_TOLERANCE, np.where(nothing, np.inf, slack)
     )
 
@@ -187,7 +124,7 @@ def _signatures(
     for signature in (contract.SERVING_DEFAULT, contract.PREDICT):
         answer = loaded.run(signature, {contract.IMAGES: expected["images"][rows]})
         for name, value in answer.items():
-            yield _compare(f"{signature}.{name}", value, explained[name][rows], _row_tolerance(explained[name]))
+            yield compare(f"{signature}.{name}", value, explained[name][rows], _row_tolerance(explained[name]))
 
 
 def _row_tolerance(values: Array) -> float:
@@ -210,9 +147,9 @@ def _rows(
             kind = "alone" if len(order) == 1 else "in another order"
             wanted = together[name][order]
             if name == contract.HEATMAP:
-                check = _compare(f"{name} of image {order[0]} {kind}", value, wanted, HEATMAP_TOLERANCE, slack[order])
+                check = compare(f"{name} of image {order[0]} {kind}", value, wanted, HEATMAP_TOLERANCE, slack[order])
             else:
-                check = _compare(f"{name} of image {order[0]} {kind}", value, wanted, _row_tolerance(wanted))
+                check = compare(f"{name} of image {order[0]} {kind}", value, wanted, _row_tolerance(wanted))
             checks.append(check)
     worst = max(checks, key=lambda check: (not check.passed, check.largest_difference))
     return Check(
@@ -226,10 +163,10 @@ def _rows(
 def _finite(answer: Mapping[str, Array]) -> Check:
     for name, value in answer.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            return _failed("finite", f"{name} has {np.count_nonzero(~np.isfinite(value))} values that are not finite")
+            return failed("finite", f"{name} has {np.count_nonzero(~np.isfinite(value))} values that are not finite")
     heatmap = answer[contract.HEATMAP]
     if heatmap.min() < 0 or heatmap.max() > 1:
-        return _failed("finite", f"heatmap spans {heatmap.min()}..{heatmap.max()} instead of 0..1")
+        return failed("finite", f"heatmap spans {heatmap.min()}..{heatmap.max()} instead of 0..1")
     return Check(name="finite", tolerance=0.0, largest_difference=0.0, message="finite")
 
 
@@ -240,16 +177,16 @@ def _describe(loaded: LoadedVersion, version: Path) -> Check:
         json.loads(value) for value in loaded.run(contract.DESCRIBE, {contract.KEY: keys})[contract.VALUE]
     )
     if manifest != json.loads((version / EXTRA_ASSETS / MANIFEST_FILE).read_text()):
-        return _failed("describe", "describe answers another manifest than assets.extra holds")
+        return failed("describe", "describe answers another manifest than assets.extra holds")
     if labels != (version / "assets" / LABELS_FILE).read_text("utf-8").splitlines():
-        return _failed("describe", "describe answers other labels than assets/labels.txt holds")
+        return failed("describe", "describe answers other labels than assets/labels.txt holds")
     return Check(name="describe", tolerance=0.0, largest_difference=0.0, message="describe")
 
 
 def _labels(answer: Mapping[str, Array], version: Path) -> Check:
     names = (version / "assets" / LABELS_FILE).read_text("utf-8").splitlines()
     wanted = np.array([names[index].encode() for index in answer[contract.CLASS_INDEX]], object)
-    return _compare(contract.LABEL, answer[contract.LABEL], wanted, 0)
+    return compare(contract.LABEL, answer[contract.LABEL], wanted, 0)
 
 
 def _warmup(loaded: LoadedVersion, version: Path) -> Check:
@@ -259,11 +196,11 @@ def _warmup(loaded: LoadedVersion, version: Path) -> Check:
         try:
             loaded.run(signature, inputs)
         except (KeyError, ValueError, tf.errors.OpError) as error:
-            return _failed("warmup", f"the warm-up request of {signature!r} fails: {error}")
+            return failed("warmup", f"the warm-up request of {signature!r} fails: {error}")
         replayed.add(signature)
     missing = set(loaded.signatures) - replayed
     if missing:
-        return _failed("warmup", f"the warm-up file has no request for {', '.join(sorted(missing))}")
+        return failed("warmup", f"the warm-up file has no request for {', '.join(sorted(missing))}")
     return Check(name="warmup", tolerance=0.0, largest_difference=0.0, message="warmup")
 
 
