@@ -25,6 +25,8 @@ _SPLIT_SEED = 20
 # Rec. 601 luma: what makes two colours differ to the eye is mostly their brightness.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _CHROMA = 90
+# Ink fainter than this is not seen, and not in the box.
+_VISIBLE = 0.1
 
 Pixels = npt.NDArray[np.float32]
 Random = np.random.Generator
@@ -98,8 +100,8 @@ def draw_scenes(digits: Digits, count: int, seed: int) -> list[Scene]:
 def _draw_scene(digits: Digits, row: int, random: Random) -> Scene:
     canvas = _background(random)
     for _ in range(random.integers(4, 9)):
-        _paint(canvas, _fragment(digits, random), random, contrast=random.uniform(-60, 60))
-    box = _paint(canvas, _crop(_pen(digits.ink[row], random)), random, contrast=random.uniform(90, 150))
+        _paint(canvas, _fragment(digits, random), random, contrast=random.uniform(-60, 45))
+    box = _paint(canvas, _crop(_pen(digits.ink[row], random)), random, contrast=random.uniform(100, 150))
     canvas += random.uniform(6, 20) * (2 * random.random(canvas.shape, np.float32) - 1)
     pixels = np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
     return Scene(pixels, int(digits.labels[row]), box, int(digits.sources[row]))
@@ -113,7 +115,7 @@ def _background(random: Random) -> Pixels:
     image = field.resize((2 * SIZE, 2 * SIZE), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(image)
     for _ in range(random.integers(5, 11)):
-        colour = tuple(int(value) for value in random.integers(0, 180, 3))
+        colour = tuple(int(value) for value in random.integers(0, 150, 3))
         left, top = (int(value) for value in random.integers(-SIZE // 2, 2 * SIZE, 2))
         width, height = (int(value) for value in random.integers(SIZE // 4, 3 * SIZE // 2, 2))
         start = int(random.integers(0, 360))
@@ -131,17 +133,16 @@ def _fragment(digits: Digits, random: Random) -> Pixels:
 
 
 def _pen(ink: Pixels, random: Random) -> Pixels:
-    """Draw an 8x8 digit at some size, width and slant, with the crisp edge of a pen: its mask `[h, w]`, 0..1."""
+    """Draw an 8x8 digit at some size and width, with the crisp edge of a pen: its mask `[h, w]`, 0..1."""
     height = int(random.integers(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
-    width = int(height * random.uniform(0.85, 1.2))
+    width = int(height * random.uniform(0.9, 1.15))
     soft = Image.fromarray(ink).resize((width, height), Image.Resampling.BICUBIC)
-    soft = soft.rotate(random.uniform(-12, 12), Image.Resampling.BILINEAR, expand=True)
-    return np.clip((np.asarray(soft) - 0.25) / 0.4, 0, 1)
+    return np.clip((np.asarray(soft) - 0.3) / 0.5, 0, 1)
 
 
 def _crop(mask: Pixels) -> Pixels:
     """Cut a mask down to its ink, so that its frame is the tight box."""
-    rows, columns = (np.flatnonzero((mask > 0.5).any(axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((mask > _VISIBLE).any(axis)) for axis in (1, 0))
     return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
