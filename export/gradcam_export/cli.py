@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,13 @@ def _serve(parsed: argparse.Namespace) -> None:
 def _demo(parsed: argparse.Namespace) -> None:
     from gradcam_export.demo.road import run_demo
 
-    run_demo(parsed.directory, model=parsed.model, images=parsed.images, labels=parsed.labels, report_line=print)
+    run_demo(
+        parsed.directory,
+        model=parsed.model,
+        images=parsed.images,
+        labels=parsed.labels,
+        report_line=partial(print, flush=True),
+    )
 
 
 class _Progress:

@@ -1,8 +1,8 @@
 """What an explained classifier costs against Keras' own `model.export()` of the same one without explanation.
 
 `make bench` prints the tables. Everything is measured in this one run on this one machine, the sides in turn, and
-reported as ratios of medians: seconds of another machine say nothing. Run with names of `keras.applications` to
-measure others: python tests/benchmarks/bench.py ResNet50.
+reported as the median of the ratios of each round: seconds of another machine say nothing. Run with names of
+`keras.applications` to measure others: python tests/benchmarks/bench.py ResNet50.
 """
 
 import json
@@ -22,7 +22,10 @@ ARCHITECTURES = ("MobileNetV2", "ResNet50", "EfficientNetB0", "Xception", "VGG16
 PREPROCESSING = {"MobileNetV2": "tf", "Xception": "tf", "ResNet50": "caffe", "VGG16": "caffe"}
 KINDS = ("bare", "variables", "constants")
 BATCHES = (1, 8)
-ROUNDS = 31
+WARM_UP = 3
+ROUNDS = (7, 41)
+"""Fewest and most rounds of one network and batch size; as many as `SECONDS` allow."""
+SECONDS = 60
 LOADS = 3
 
 
@@ -99,25 +102,38 @@ def batch(loaded, size: int) -> dict:
 
 
 def speed(paths: dict) -> dict:
-    """Call all versions in turn, and return the median seconds of each kind and batch size."""
+    """Call all versions in turn; return the median ratios of each batch size.
+
+    A ratio is taken within a round, so that what else the machine does meets both sides alike.
+    """
     from gradcam_export.savedmodel.session import LoadedVersion
 
     loaded = {kind: LoadedVersion.load(path) for kind, path in paths.items()}
-    sides = {kind: (loaded[kind], "serving_default") for kind in paths} | {
-        f"{kind} predict": (loaded[kind], "predict") for kind in paths if kind != "bare"
-    }
-    medians = {}
+    sides = {kind: (loaded[kind], "serving_default") for kind in paths}
+    sides |= {f"{kind} predict": (loaded[kind], "predict") for kind in paths if kind != "bare"}
+    ratios = {}
     for size in BATCHES:
         inputs = {side: batch(version, size) for side, (version, _) in sides.items()}
-        times = {side: [] for side in sides}
-        for turn in range(ROUNDS + 3):
-            for side, (version, signature) in sides.items():
-                start = time.perf_counter()
-                version.run(signature, inputs[side])
-                if turn >= 3:
-                    times[side].append(time.perf_counter() - start)
-        medians[size] = {side: statistics.median(values) for side, values in times.items()}
-    return medians
+        for _ in range(WARM_UP):
+            warm = one_round(sides, inputs)
+        count = min(max(round(SECONDS / sum(warm.values())), ROUNDS[0]), ROUNDS[1])
+        rounds = [one_round(sides, inputs) for _ in range(count)]
+        for kind in KINDS[1:]:
+            ratios[f"{kind} B={size}"] = statistics.median(times[kind] / times["bare"] for times in rounds)
+            ratios[f"{kind} heatmap B={size}"] = statistics.median(
+                times[kind] / times[f"{kind} predict"] for times in rounds
+            )
+    return ratios
+
+
+def one_round(sides: dict, inputs: dict) -> dict:
+    """Return the seconds of one call of each side."""
+    times = {}
+    for side, (version, signature) in sides.items():
+        start = time.perf_counter()
+        version.run(signature, inputs[side])
+        times[side] = time.perf_counter() - start
+    return times
 
 
 def in_fresh_process(task: str, *arguments: object) -> dict:
@@ -141,13 +157,10 @@ def measure(name: str, directory: Path) -> dict:
         kind: {key: statistics.median(load[key] for load in runs) for key in ("seconds", "memory")}
         for kind, runs in loads.items()
     }
-    times = in_fresh_process("speed", paths)
     row = {"nodes": exports["variables"]["nodes"], "export_seconds": exports["variables"]["seconds"]}
     row["export_memory"] = exports["variables"]["memory"] / weights
+    row |= in_fresh_process("speed", paths)
     for kind in KINDS[1:]:
-        for batch_size, medians in times.items():
-            row[f"{kind} B={batch_size}"] = medians[kind] / medians["bare"]
-            row[f"{kind} heatmap B={batch_size}"] = medians[kind] / medians[f"{kind} predict"]
         row[f"{kind} load"] = middle[kind]["seconds"] / middle["bare"]["seconds"]
         row[f"{kind} memory"] = middle[kind]["memory"] / middle["bare"]["memory"]
         row[f"{kind} disk"] = size[kind] / size["bare"]

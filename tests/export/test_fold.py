@@ -86,6 +86,13 @@ def test_a_kernel_that_the_gradient_reads_is_not_changed_under_it():
     assert not any("Backprop" in operation for operation in late.ops)
 
 
+def test_the_gradient_reads_one_column_of_the_dense_kernel_and_not_all_of_it():
+    folded = folded_graph(FAMILIES["functional"].model())
+    products = [node for node in folded.graph_def.node if node.op == "MatMul"]
+    assert [product.attr["transpose_b"].b for product in products] == [False]
+    assert "OneHot" not in folded.ops
+
+
 def test_a_shared_convolution_keeps_its_own_scale_at_each_use():
     images = keras.Input(INPUT_SHAPE)
     shared = layers.Conv2D(3, 3, padding="same")

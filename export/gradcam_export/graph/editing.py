@@ -66,7 +66,15 @@ class EditableGraph:
         set_constant(self._add(name, "Const"), value)
         return name
 
-    def set_operation(self, node: Any, op: str, inputs: list[str], **attributes: str) -> None:
+    def add_operation(self, name: str, op: str, inputs: list[str], **attributes: str | int) -> str:
+        """Add an operation; return its name."""
+        node = self._add(name, op)
+        node.input.extend(inputs)
+        self._uses.update(producer_name(tensor) for tensor in inputs)
+        _set_attributes(node, attributes)
+        return name
+
+    def set_operation(self, node: Any, op: str, inputs: list[str], **attributes: str | int) -> None:
         """Make `node` another operation on other inputs; its name and element type stay."""
         element_type = node.attr["T"].type
         self._uses.subtract(producer_name(tensor) for tensor in node.input)
@@ -76,8 +84,7 @@ class EditableGraph:
         node.input.extend(inputs)
         node.attr.clear()
         node.attr["T"].type = element_type
-        for name, value in attributes.items():
-            node.attr[name].s = value.encode()
+        _set_attributes(node, attributes)
 
     def set_input(self, node: Any, index: int, tensor: str) -> None:
         """Let `node` read `tensor` as its input number `index`."""
@@ -89,6 +96,15 @@ class EditableGraph:
         node = self.graph_def.node.add(name=name, op=op)
         self._nodes[name] = node
         return node
+
+
+def _set_attributes(node: Any, attributes: dict[str, str | int]) -> None:
+    """Set strings, and element types by their number."""
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            node.attr[name].s = value.encode()
+        else:
+            node.attr[name].type = value
 
 
 def set_constant(node: Any, value: np.ndarray[Any, Any]) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from gradcam_export.errors import OptionError
 from gradcam_export.graph.editing import EditableGraph, producer_name, set_constant, set_placeholder
 from gradcam_export.graph.grappler import optimize
+from gradcam_export.graph.one_hot import select_columns
 from gradcam_export.graph.scales import fold_scales, merge_additions
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def fold(explained: ExplainedClassifier, storage: WeightStorage = "variables") -
     graph = EditableGraph(graph_def, weights, kept)
     while fold_scales(graph) + merge_additions(graph):
         pass
+    select_columns(graph)
     graph_def = optimize(graph.graph_def, kept, ["constfold", "dependency"])
     _drop_unread_weights(graph_def, weights)
     if storage == "variables":

@@ -84,7 +84,9 @@ def find_head(predictions: tf.Tensor, kind: ScoreKind = "logit") -> Head:
     if activation == "linear":
         _refuse_inner_softmax(predictions)
         return Head(predictions=outputs, explained=predictions, activation=activation)
-    logits = tf.reshape(tensor.op.inputs[0], [-1, predictions.shape[-1]])
+    logits = tensor.op.inputs[0]
+    if logits.shape.rank != 2:
+        logits = tf.reshape(logits, [-1, predictions.shape[-1]])
     return Head(predictions=outputs, explained=logits, activation=activation)
 
 
