@@ -1,0 +1,105 @@
+"""What users have written down: names of the exporter, commands with their options, errors."""
+
+import ast
+from pathlib import Path
+
+import gradcam_client.cli
+import gradcam_export.cli
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+ROOT_ERRORS = {"export/gradcam_export": "GradcamExportError", "client/gradcam_client": "GradcamError"}
+
+MODEL_OPTIONS = (
+    "[--preprocessing MODE] [--image-size HxW] [--layer NAME] [--score {logit,probability}] "
+    "[--factory-arg NAME=VALUE] [--no-safe-mode]"
+)
+SERVER_OPTIONS = "[--server HOST:PORT] --model NAME [--version N] [--timeout S]"
+EXPORT_COMMANDS = {
+    "build": f"{MODEL_OPTIONS} [--labels FILE] [--weights {{variables,constants}}] [--batching {{none}}] "
+    "[--images DIR] [--version N] MODEL BASE_PATH",
+    "inspect": f"{MODEL_OPTIONS} MODEL",
+    "serve": "[--model-name NAME] [--model-config-file FILE] [--host HOST] [--port PORT] [BASE_PATH]",
+    "demo": "[--model MODEL] [--images DIR] [--labels FILE] DIR",
+}
+CLIENT_COMMANDS = {
+    "explain": f"[--json] {SERVER_OPTIONS} [--class LABEL|INDEX] [--out DIR] "
+    "[--colormap {grey,inferno,jet,magma,turbo,viridis}] [--alpha 0..1] [--report FILE.html] IMAGE [IMAGE ...]",
+    "predict": f"[--json] {SERVER_OPTIONS} IMAGE [IMAGE ...]",
+    "describe": SERVER_OPTIONS,
+    "status": SERVER_OPTIONS,
+}
+
+
+def test_the_exporters_public_names_are_these():
+    assert all(getattr(gradcam_export, name) is not None for name in gradcam_export.__all__)
+    assert sorted(gradcam_export.__all__) == [
+        "ExplainableClassifier",
+        "ExplanationError",
+        "ExportOptions",
+        "GradcamExportError",
+        "Inspection",
+        "LabelsError",
+        "LayerNotFound",
+        "LoadError",
+        "NoFeatureMap",
+        "OptionError",
+        "PublishError",
+        "PublishedVersion",
+        "ServeError",
+        "UnsupportedHead",
+        "VerificationError",
+        "export_classifier",
+        "inspect_classifier",
+    ]
+    with pytest.raises(AttributeError, match="module 'gradcam_export' has no attribute 'export_keras'"):
+        gradcam_export.export_keras  # noqa: B018
+
+
+@pytest.fixture
+def usage(monkeypatch, capsys):
+    """Return the usage line that a command shows."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+    def read(main, *command: str) -> str:
+        with pytest.raises(SystemExit, match="0"):
+            main([*command, "--help"])
+        return capsys.readouterr().out.splitlines()[0]
+
+    return read
+
+
+@pytest.mark.parametrize("command", EXPORT_COMMANDS)
+def test_the_exporters_commands_take_these_options(usage, command):
+    expected = f"usage: gradcam-export {command} [-h] {EXPORT_COMMANDS[command]}"
+    assert usage(gradcam_export.cli.main, command) == expected
+
+
+@pytest.mark.parametrize("command", CLIENT_COMMANDS)
+def test_the_clients_commands_take_these_options(usage, command):
+    assert usage(gradcam_client.cli.main, command) == f"usage: gradcam {command} [-h] {CLIENT_COMMANDS[command]}"
+
+
+@pytest.mark.parametrize(
+    ("main", "commands"),
+    [(gradcam_export.cli.main, EXPORT_COMMANDS), (gradcam_client.cli.main, CLIENT_COMMANDS)],
+    ids=["gradcam-export", "gradcam"],
+)
+def test_there_are_no_other_commands(main, commands, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["no-such-command"])
+    listed = capsys.readouterr().err.rpartition("(choose from ")[2].strip(")\n").replace("'", "")
+    assert listed.split(", ") == list(commands)
+
+
+@pytest.mark.parametrize("package", ROOT_ERRORS)
+def test_every_error_is_raised_somewhere(package):
+    raised = set()
+    for path in (CHECKOUT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                raised.add(ast.unparse(node.exc.func))
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "errors":
+                raised.add(node.attr)  # the client picks the error from a table, by the server's status
+    errors = ast.parse((CHECKOUT / package / "errors.py").read_text()).body
+    assert {node.name for node in errors if isinstance(node, ast.ClassDef)} - raised == {ROOT_ERRORS[package]}
