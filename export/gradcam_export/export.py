@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gradcam_export.graph.explain import Choice
+    from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.graph.images import Preprocessing
     from gradcam_export.keras_model.load import LoadedClassifier
 
@@ -89,8 +90,19 @@ def export_classifier(
             model, image_size=asked.image_size, factory_args=asked.factory_args, safe_mode=asked.safe_mode
         )
         preprocessing = resolve_preprocessing(asked.preprocessing, loaded.preprocess_input, loaded.input_shape[2])
+    folded, manifest = _fold(base.resolve().name, asked, loaded, preprocessing, step)
     with unpublished_version(base) as directory, tempfile.TemporaryDirectory() as workspace:
-        manifest = _write(directory, Path(workspace), base.resolve().name, asked, loaded, preprocessing, step)
+        with step("assemble"):
+            description = Path(workspace, DESCRIPTION_FILE)
+            write_description(manifest, description)
+            classifier = ExplainableClassifier(
+                folded, labels=manifest.labels, input_shape=loaded.input_shape, description=description
+            )
+        with step("write"):
+            write_saved_model(classifier, directory)
+            write_facts(manifest, directory)
+        with step("warm up"):
+            write_warmup(directory / EXTRA_ASSETS / WARMUP_FILE, manifest)
         with step("verify"):
             images = verification_images(loaded.input_shape, asked.images)
             expected = Path(workspace, "expected.npz")
@@ -102,16 +114,14 @@ def export_classifier(
             return PublishedVersion(path=publish(directory, base, asked.version), manifest=manifest)
 
 
-def _write(
-    directory: Path,
-    workspace: Path,
+def _fold(
     name: str,
     asked: ExportOptions,
     loaded: LoadedClassifier,
     preprocessing: Preprocessing,
     step: Callable[[str], AbstractContextManager[None]],
-) -> Manifest:
-    """Trace, choose, explain, fold, assemble and write; the graphs and copies of the weights end with this call."""
+) -> tuple[FoldedClassifier, Manifest]:
+    """Trace, choose, explain and fold; the unfolded graph ends with this call."""
     with step("trace"):
         traced = trace(loaded.model, loaded.input_shape, preprocessing)
     with step("choose"):
@@ -121,21 +131,7 @@ def _write(
         explained = explain(traced, choice)
     with step("fold"):
         folded = fold(explained, asked.weights)
-    manifest = _manifest(name, asked, loaded, preprocessing, choice, labels, folded.ops)
-    with step("assemble"):
-        description = workspace / DESCRIPTION_FILE
-        write_description(manifest, description)
-        classifier = ExplainableClassifier(
-            folded, labels=labels, input_shape=loaded.input_shape, description=description
-        )
-    with step("write"):
-        write_saved_model(classifier, directory)
-        write_facts(manifest, directory)
-    with step("warm up"):
-        write_warmup(
-            directory / EXTRA_ASSETS / WARMUP_FILE, name, loaded.input_shape, manifest.batching["allowed_batch_sizes"]
-        )
-    return manifest
+    return folded, _manifest(name, asked, loaded, preprocessing, choice, labels, folded.ops)
 
 
 def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[None]]:

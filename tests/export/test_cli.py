@@ -78,7 +78,7 @@ def test_errors_are_one_line_and_exit_1(arguments, message, capsys):
 def test_a_layer_that_does_not_exist_publishes_nothing(network, tmp_path, capsys):
     assert main(["build", str(network), str(tmp_path / "m"), "--layer", "base/featres"]) == 1
     assert "No layer named 'base/featres' was called. Close names: base/features" in capsys.readouterr().err
-    assert list((tmp_path / "m").iterdir()) == []
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(

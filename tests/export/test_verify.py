@@ -106,8 +106,9 @@ def test_a_version_that_no_session_loads_is_refused(model, tmp_path, monkeypatch
 def test_a_failing_warm_up_is_refused(model, tmp_path, monkeypatch):
     from gradcam_export.savedmodel import warmup
 
-    def of_another_size(path, name, input_shape, sizes):
-        warmup.write_warmup(path, name, (8, 8, 3), sizes)
+    def of_another_size(path, manifest):
+        wrong = {**manifest.input, "shape": [8, 8, 3]}
+        warmup.write_warmup(path, dataclasses.replace(manifest, input=wrong))
 
     monkeypatch.setattr("gradcam_export.export.write_warmup", of_another_size)
     refused(model, tmp_path, "the warm-up request of 'serving_default' fails")

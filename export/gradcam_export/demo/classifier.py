@@ -40,7 +40,7 @@ def build_classifier() -> Any:
     # the map against the image (Keras 3.15: 3.5 pixels after three), which puts heatmaps beside small objects.
     for filters, kernel, stride in ((16, 4, 2), (24, 4, 2), (48, 4, 2), (64, 3, 1), (64, 3, 1)):
         network.add(keras.layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False))
-        network.add(keras.layers.BatchNormalization())
+        network.add(keras.layers.BatchNormalization(momentum=0.9))
         network.add(keras.layers.ReLU())
     network.add(keras.layers.GlobalAveragePooling2D())
     network.add(keras.layers.Dropout(0.1))

@@ -14,24 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from gradcam_export.manifest import Manifest
+
 WARMUP_FILE = "tf_serving_warmup_requests"
 
 
-def write_warmup(path: Path, model_name: str, input_shape: tuple[int, int, int], batch_sizes: Sequence[int]) -> None:
-    """Write one `PredictionLog` per signature and batch size, as a TFRecord file at `path`.
+def write_warmup(path: Path, manifest: Manifest) -> None:
+    """Write one `PredictionLog` per signature and allowed batch size, as a TFRecord file at `path`.
 
-    Args:
-        path: the file to write; TensorFlow Serving reads `assets.extra/tf_serving_warmup_requests`.
-        model_name: name of the model in the requests.
-        input_shape: `(H, W, C)`.
-        batch_sizes: the sizes a batch can have.
+    TensorFlow Serving reads `assets.extra/tf_serving_warmup_requests`.
     """
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for size in batch_sizes:
-            for signature, inputs in _requests(input_shape, size):
+        for size in manifest.batching["allowed_batch_sizes"]:
+            for signature, inputs in _requests(manifest.input["shape"], size):
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
-                request.model_spec.name = model_name
+                request.model_spec.name = manifest.model["name"]
                 request.model_spec.signature_name = signature
                 for name, value in inputs.items():
                     request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
@@ -50,7 +48,7 @@ def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         yield request.model_spec.signature_name, inputs
 
 
-def _requests(input_shape: tuple[int, int, int], size: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+def _requests(input_shape: Sequence[int], size: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     # Noise, not zeros: kernels that choose an algorithm by trying see ordinary values.
     images = np.random.default_rng(0).integers(0, 256, (size, *input_shape), np.uint8)
     yield contract.SERVING_DEFAULT, {contract.IMAGES: images}
