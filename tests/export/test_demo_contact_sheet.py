@@ -10,6 +10,7 @@ from gradcam_export.demo.contact_sheet import (
     ENTRY_HEIGHT,
     ENTRY_WIDTH,
     GAP,
+    MISSED,
     NEUTRAL,
     PANEL,
     RIGHT,
@@ -28,7 +29,7 @@ def answer(tmp_path):
     Image.new("RGB", (128, 128), SCENE).save(tmp_path / "s.png")
     Image.new("RGB", (128, 128), HEATMAP).save(tmp_path / "s_heatmap.png")
     Image.new("RGB", (128, 128), OVERLAY).save(tmp_path / "s_overlay.png")
-    return Answer(tmp_path / "s.png", "5", 0.5, np.zeros((2, 2), np.float32), tmp_path / "s_overlay.png")
+    return Answer(tmp_path / "s.png", "5", 0.5, np.array([[1, 0], [0, 0]], np.float32), tmp_path / "s_overlay.png")
 
 
 def entry(sheet: Image.Image, index: int) -> np.ndarray:
@@ -54,10 +55,20 @@ def test_each_entry_shows_scene_heatmap_and_overlay_with_the_box_at_its_place(an
         np.testing.assert_array_equal(panel(one, index), expected)
 
 
-@pytest.mark.parametrize(("truth", "colour"), [("5", RIGHT), ("6", WRONG), (None, NEUTRAL)])
-def test_the_banner_marks_wrong_answers(answer, truth, colour) -> None:
-    known = truth and Truth("s.png", truth, Box(1, 1, 5, 5))
-    one = entry(draw_contact_sheet("t", [answer], [known]), 0)
+ELSEWHERE, HERE = Box(100, 100, 5, 5), Box(0, 0, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("truth", "colour"),
+    [
+        (Truth("s.png", "5", HERE), RIGHT),
+        (Truth("s.png", "6", HERE), WRONG),
+        (Truth("s.png", "5", ELSEWHERE), MISSED),
+        (None, NEUTRAL),
+    ],
+)
+def test_the_banner_marks_wrong_answers_and_missed_objects(answer, truth, colour) -> None:
+    one = entry(draw_contact_sheet("t", [answer], [truth]), 0)
     assert tuple(one[0, 0]) == tuple(one[BANNER - 1, ENTRY_WIDTH - 1]) == colour
     # There is writing on it.
     assert (one[:BANNER] != colour).any()

@@ -71,7 +71,7 @@ def resample(ink: np.ndarray, height: int, width: int) -> np.ndarray:
 def test_the_box_holds_the_digits_ink(drawn) -> None:
     """Inside the box, brightness follows the source digit's ink; a fifth of the box beside, it does so less."""
     images = datasets.load_digits().images
-    margins = []
+    fits, margins = [], []
     for scene in drawn:
         ink = images[scene.source] / 16
         ink = ink[np.ix_((ink > 0.35).any(1), (ink > 0.35).any(0))]
@@ -79,9 +79,11 @@ def test_the_box_holds_the_digits_ink(drawn) -> None:
         expected = resample(ink, box.height, box.width)
         across, down = box.width // 5, box.height // 5
         here = correlation(luma, box.x, box.y, expected)
-        assert here > 0.6, scene.source
+        fits.append(here)
         shifts = ((-across, 0), (across, 0), (0, -down), (0, down))
         margins.append(here - max(correlation(luma, box.x + dx, box.y + dy, expected) for dx, dy in shifts))
+    assert min(fits) > 0.3
+    assert np.median(fits) > 0.75
     # The oracle's own crop of the 8x8 digit is a pixel of it off now and then.
     assert np.mean(np.array(margins) > 0) >= 0.95
     assert np.median(margins) > 0.2

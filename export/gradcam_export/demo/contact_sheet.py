@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from gradcam_export.demo.answers import Answer
+from gradcam_export.demo.answers import Answer, judge
 from gradcam_export.demo.truth import Box, Truth
 
 PANEL = 160
@@ -16,7 +16,7 @@ MARGIN = 20
 TITLE = 34
 
 PAPER, TEXT = (24, 24, 28), (235, 235, 235)
-RIGHT, WRONG = (38, 92, 62), (168, 34, 34)
+RIGHT, WRONG, MISSED = (38, 92, 62), (168, 34, 34), (150, 92, 16)
 NEUTRAL = (62, 62, 72)
 BOX_COLOUR = (255, 255, 255)
 
@@ -64,8 +64,10 @@ def _banner(answer: Answer, truth: Truth | None) -> tuple[str, tuple[int, int, i
     predicted = f"{answer.label}   score {answer.score:.3f}"
     if truth is None:
         return f"{answer.image.name}   predicted {predicted}", NEUTRAL
-    words = f"{answer.image.stem}   true {truth.label}   predicted {predicted}"
-    return (words, RIGHT) if answer.label == truth.label else (f"{words}   WRONG", WRONG)
+    words, verdict = f"{answer.image.stem}   true {truth.label}   predicted {predicted}", judge(truth, answer)
+    if not verdict.correct:
+        return f"{words}   WRONG", WRONG
+    return (words, RIGHT) if verdict.pointed else (f"{words}   POINTS BESIDE", MISSED)
 
 
 def _draw_panel(picture: Image.Image, box: Box | None) -> Image.Image:

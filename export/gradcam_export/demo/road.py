@@ -185,7 +185,7 @@ def _check_complete(truths: Sequence[Truth], answers: Sequence[Answer]) -> None:
 def _failures_first(verdicts: Sequence[Verdict]) -> list[int]:
     failed = [index for index, verdict in enumerate(verdicts) if not verdict.right][:_SHOWN_FAILURES]
     right = [index for index, verdict in enumerate(verdicts) if verdict.right]
-    return failed + _spread(right, _SHOWN - len(failed))
+    return failed + right[: _SHOWN - len(failed)]
 
 
 def _spread(items: Sequence[Item], count: int) -> list[Item]:
