@@ -33,7 +33,7 @@ demo: $(VENV)/.ready
 
 test: lint $(CLIENT_VENV)/.ready
 	$(CLIENT_VENV)/bin/python -m pytest tests/client
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ BATCHES = (1, 8)
 WARM_UP = 3
 ROUNDS = (7, 41)
 """Fewest and most rounds of one network and batch size; as many as `SECONDS` allow."""
-SECONDS = 60
+SECONDS = 25
 LOADS = 3
 
 

@@ -24,7 +24,7 @@ class Recipe:
     """
 
     scenes: int = 6000
-    epochs: int = 5
+    epochs: int = 7
     batch_size: int = 32
     seed: int = 1
 

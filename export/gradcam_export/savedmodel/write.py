@@ -51,11 +51,13 @@ def write_saved_model(classifier: tf.Module, directory: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep TensorFlow from announcing each written asset: a library prints nothing."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    """Keep TensorFlow from announcing each asset and each renamed input: a library prints nothing."""
+    loggers = [tf.get_logger(), logging.getLogger("absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
