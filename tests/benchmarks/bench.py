@@ -29,6 +29,10 @@ SECONDS = 25
 LOADS = 3
 
 
+class TaskError(Exception):
+    """A measuring process ended without a figure; a killed one (-9) has met the end of the machine's memory."""
+
+
 def resident() -> int:
     """Return this process's resident memory in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -118,7 +122,7 @@ def speed(paths: dict) -> dict:
             warm = one_round(sides, inputs)
         count = min(max(round(SECONDS / sum(warm.values())), ROUNDS[0]), ROUNDS[1])
         rounds = [one_round(sides, inputs) for _ in range(count)]
-        for kind in KINDS[1:]:
+        for kind in paths.keys() - {"bare"}:
             ratios[f"{kind} B={size}"] = statistics.median(times[kind] / times["bare"] for times in rounds)
             ratios[f"{kind} heatmap B={size}"] = statistics.median(
                 times[kind] / times[f"{kind} predict"] for times in rounds
@@ -141,7 +145,7 @@ def in_fresh_process(task: str, *arguments: object) -> dict:
     command = [sys.executable, __file__, "--task", task, json.dumps(arguments)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
-        sys.exit(f"{task}{arguments} failed:\n{process.stderr[-2000:]}")
+        raise TaskError(f"{task}{arguments} ended with {process.returncode}: {process.stderr[-1000:]}")
     return json.loads(process.stdout.splitlines()[-1])
 
 
@@ -149,7 +153,12 @@ def measure(name: str, directory: Path) -> dict:
     """Measure one architecture."""
     network = str(directory / f"{name}.keras")
     weights = in_fresh_process("save_network", name, network)["weights"]
-    exports = {kind: in_fresh_process("export", name, network, kind, f"{directory}/{name}_{kind}") for kind in KINDS}
+    exports = {}
+    for kind in KINDS:
+        try:
+            exports[kind] = in_fresh_process("export", name, network, kind, f"{directory}/{name}_{kind}")
+        except TaskError as failure:
+            print(f"left out: {failure}", file=sys.stderr, flush=True)
     paths = {kind: export["path"] for kind, export in exports.items()}
     loads = {kind: [in_fresh_process("first_call", path) for _ in range(LOADS)] for kind, path in paths.items()}
     size = {kind: sum(f.stat().st_size for f in Path(path).rglob("*") if f.is_file()) for kind, path in paths.items()}
@@ -160,7 +169,7 @@ def measure(name: str, directory: Path) -> dict:
     row = {"nodes": exports["variables"]["nodes"], "export_seconds": exports["variables"]["seconds"]}
     row["export_memory"] = exports["variables"]["memory"] / weights
     row |= in_fresh_process("speed", paths)
-    for kind in KINDS[1:]:
+    for kind in paths.keys() - {"bare"}:
         row[f"{kind} load"] = middle[kind]["seconds"] / middle["bare"]["seconds"]
         row[f"{kind} memory"] = middle[kind]["memory"] / middle["bare"]["memory"]
         row[f"{kind} disk"] = size[kind] / size["bare"]
@@ -178,11 +187,12 @@ def report(rows: dict) -> None:
     columns = ("B=1", "B=8", "load", "memory", "disk")
     for kind in KINDS[1:]:
         print(f"| {kind} | " + " | ".join(columns) + " | heatmap over predict, B=1 / B=8 |\n" + "|---" * 7 + "|")
-        for name, row in rows.items():
+        made = {name: row for name, row in rows.items() if f"{kind} B=1" in row}
+        for name, row in made.items():
             cells = [f"{row[f'{kind} {column}']:.2f}" for column in columns]
             heat = " / ".join(f"{row[f'{kind} heatmap B={size}']:.3f}" for size in BATCHES)
             print(f"| {name} | " + " | ".join(cells) + f" | {heat} |")
-        values = list(rows.values())
+        values = list(made.values())
         cells = [f"{mean(values, f'{kind} {column}'):.2f}" for column in columns]
         print("| geometric mean | " + " | ".join(cells) + " | |")
         print(f"\n{kind}, both batch sizes: {mean(values, f'{kind} B=1', f'{kind} B=8'):.3f}\n")
@@ -203,6 +213,7 @@ def main() -> None:
         for name in names:
             print(f"measuring {name} …", file=sys.stderr, flush=True)
             rows[name] = measure(name, Path(directory))
+            print(json.dumps(rows[name]), file=sys.stderr, flush=True)
     report(rows)
 
 
