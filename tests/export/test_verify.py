@@ -129,7 +129,6 @@ def test_a_map_that_cancels_is_compared_with_what_float32_can_know():
     random = np.random.default_rng(0)
     features = np.abs(random.normal(size=(1, 4, 4, 64)))
     gradients = np.broadcast_to(random.normal(size=(1, 1, 1, 64)), features.shape).copy()
-    gradients[..., 0] -= oracle.gradcam(features, gradients).max() * 0  # keep the draw
     expected = {"features": features, "gradients": gradients}
     slack = verify._slack(expected)
     terms, peak = oracle.gradcam_magnitude(features, gradients), oracle.gradcam(features, gradients).max(axis=(1, 2))
