@@ -13,7 +13,7 @@ LABELS ?=
 # The version and host of the wire's own generator: the oldest protoc whose code every supported protobuf imports.
 PROTOC_VENV := .venv-protoc
 
-.PHONY: demo test lint bench clean wire
+.PHONY: demo test test-all coverage-table lint bench clean wire
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
@@ -34,6 +34,13 @@ demo: $(VENV)/.ready
 test: lint $(CLIENT_VENV)/.ready
 	$(CLIENT_VENV)/bin/python -m pytest tests/client
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests
+
+# One after the other: the largest networks take most of the memory each.
+test-all: test
+	$(BIN)/python -m pytest -m large tests
+
+coverage-table: $(VENV)/.ready
+	PYTHONPATH=tests $(BIN)/python -m zoo.table
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
