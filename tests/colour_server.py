@@ -12,8 +12,11 @@ from gradcam_client import codec
 from gradcam_client.wire import gradcam_wire_pb2 as wire
 
 H, W, BLOCK = 8, 12, 4
+TOP_K = 2
 GRID = (H // BLOCK, W // BLOCK)
 LABELS = ("red", "green", "blue")
+FURTHER = {"explain_gradcam": "gradcam", "explain_gradcam_pp": "gradcam++"}
+"""Signatures of methods that are not the version's own."""
 
 
 def manifest(**changes) -> dict:
@@ -22,19 +25,22 @@ def manifest(**changes) -> dict:
         "schema": 1,
         "model": {"name": "colours", "source": "numpy", "digest": "sha256:0", "created": "2026-01-01T00:00:00+00:00"},
         "input": {
+            "name": "images",
             "shape": [H, W, 3],
             "dtype": "uint8",
             "color_order": "rgb",
             "resize": "bilinear",
             "preprocessing": "none",
         },
+        "more_inputs": [],
         "labels": list(LABELS),
         "explanation": {
             "method": "gradcam",
             "layer": "body/last",
             "grid": list(GRID),
             "score": "logit",
-            "methods": ["gradcam"],
+            "methods": ["gradcam", "gradcam++"],
+            "top_k": TOP_K,
         },
         "overlay": {"colormap": "viridis", "alpha": 0.5},
         "weights": "variables",
@@ -50,10 +56,19 @@ def classify(images: np.ndarray) -> np.ndarray:
     return (odds / odds.sum(1, keepdims=True)).astype(np.float32)
 
 
-def channel_maps(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """[B, H, W, 3] uint8 -> [B, h, w] block means of each image's channel `indices[b]`, 0..255."""
+def channel_maps(images: np.ndarray, indices: np.ndarray, method: str = "gradcam") -> np.ndarray:
+    """[B, H, W, 3] uint8 -> [B, h, w], 0..255: each block of each image's channel `indices[b]`.
+
+    Means of the blocks by `gradcam`, their maxima by `gradcam++`: two methods that anyone can tell apart.
+    """
     chosen = np.stack([image[:, :, index] for image, index in zip(images, indices, strict=True)]).astype(np.float64)
-    return chosen.reshape(len(images), GRID[0], BLOCK, GRID[1], BLOCK).mean((2, 4))
+    blocks = chosen.reshape(len(images), GRID[0], BLOCK, GRID[1], BLOCK)
+    return {"gradcam": blocks.mean, "gradcam++": blocks.max}[method]((2, 4))
+
+
+def best_first(predictions: np.ndarray, count: int) -> np.ndarray:
+    """[B, N] -> [B, T] indices of the highest, the lower index first among equals."""
+    return np.argsort(-predictions, axis=1, kind="stable")[:, :count].astype(np.int32)
 
 
 @dataclass
@@ -61,7 +76,7 @@ class ColourModel:
     """One version: says which colour an image is, and where that colour is."""
 
     description: dict = field(default_factory=manifest)
-    signatures: tuple[str, ...] = ("serving_default", "explain", "predict", "describe")
+    signatures: tuple[str, ...] = ("serving_default", "explain", "explain_gradcam_pp", "top_k", "predict", "describe")
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if signature == "describe":
@@ -71,21 +86,36 @@ class ColourModel:
         if images.shape[1:] != (height, width, channels):
             raise ValueError(f"images of shape {images.shape}, not [B, {height}, {width}, {channels}]")
         predictions = classify(images[:, :H, :W])
+        if signature == "top_k":
+            ranked = best_first(predictions, self.description["explanation"]["top_k"])
+            method = self.description["explanation"]["method"]
+            columns = [self._answer(images, predictions, indices, method) for indices in ranked.T]
+            return {name: np.stack([column[name] for column in columns], 1) for name in columns[0]} | {
+                "predictions": predictions
+            }
         asked = inputs.get("class_index", np.full(len(images), -1, np.int32))
         indices = np.where(asked < 0, predictions.argmax(1), asked).astype(np.int32)
+        method = FURTHER.get(signature, self.description["explanation"]["method"])
+        outputs = self._answer(images, predictions, indices, method) | {"predictions": predictions}
+        if signature == "predict":
+            del outputs["heatmap"], outputs["heatmap_peak"]
+        return outputs
+
+    def _answer(
+        self, images: np.ndarray, predictions: np.ndarray, indices: np.ndarray, method: str
+    ) -> dict[str, np.ndarray]:
+        """What one class for each image is answered with."""
         labels = [self.description["labels"][index].encode() for index in indices]
-        outputs = {
-            "predictions": predictions,
+        maps = channel_maps(images[:, :H, :W], indices, method)
+        peaks = maps.max((1, 2))
+        scaled = np.divide(maps, peaks[:, None, None], out=np.zeros_like(maps), where=peaks[:, None, None] > 0)
+        return {
             "class_index": indices,
             "label": np.array(labels, object),
             "score": predictions[np.arange(len(images)), indices],
+            "heatmap": scaled.astype(np.float32),
+            "heatmap_peak": peaks.astype(np.float32),
         }
-        if signature != "predict":
-            maps = channel_maps(images[:, :H, :W], indices)
-            peaks = maps.max((1, 2))
-            scaled = np.divide(maps, peaks[:, None, None], out=np.zeros_like(maps), where=peaks[:, None, None] > 0)
-            outputs |= {"heatmap": scaled.astype(np.float32), "heatmap_peak": peaks.astype(np.float32)}
-        return outputs
 
 
 class Server:

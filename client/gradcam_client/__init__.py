@@ -24,7 +24,7 @@ from gradcam_client.errors import (
     SignatureNotFound,
     UnknownClass,
 )
-from gradcam_client.manifest import Manifest
+from gradcam_client.manifest import Manifest, ModelInput
 from gradcam_client.options import UNSET
 from gradcam_client.results import Explanation, Prediction, VersionStatus
 
@@ -39,6 +39,7 @@ __all__ = [
     "InvalidRequest",
     "MalformedAnswer",
     "Manifest",
+    "ModelInput",
     "ModelNotFound",
     "OptionError",
     "Prediction",

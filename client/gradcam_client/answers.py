@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -42,20 +43,49 @@ def read_predictions(
     Raises:
         MalformedAnswer: the answer is not what the contract says.
     """
-    return [Prediction(**fields) for fields in _prediction_fields(response, manifest, len(images))]
+    return [Prediction(**fields) for fields in _prediction_fields(response, manifest, (len(images),))]
 
 
 def read_explanations(
-    response: wire.PredictResponse, manifest: Manifest, images: Sequence[Image.Image]
+    response: wire.PredictResponse, manifest: Manifest, images: Sequence[Image.Image], *, method: str | None = None
 ) -> list[Explanation]:
-    """One `Explanation` for each image of the request.
+    """One `Explanation` for each image of the request, by `method` or the model's own.
 
     Raises:
         MalformedAnswer: the answer is not what the contract says.
     """
-    count = len(images)
-    heatmaps = _output(response, contract.HEATMAP, "f", (count, *manifest.grid))
-    peaks = _output(response, contract.HEATMAP_PEAK, "f", (count,))
+    return _explanations(response, manifest, images, (len(images),), method or manifest.method)
+
+
+def read_top_k(
+    response: wire.PredictResponse, manifest: Manifest, images: Sequence[Image.Image]
+) -> list[list[Explanation]]:
+    """T explanations for each image of the request, best class first.
+
+    Raises:
+        MalformedAnswer: the answer is not what the contract says.
+    """
+    classes = manifest.top_k
+    repeated = [image for image in images for _ in range(classes)]
+    flat = _explanations(response, manifest, repeated, (len(images), classes), manifest.method)
+    rows = [flat[i * classes : (i + 1) * classes] for i in range(len(images))]
+    for row in rows:
+        indices = [one.class_index for one in row]
+        if len(set(indices)) != classes:
+            raise MalformedAnswer(f"the best classes of an image came as {indices}: one of them came twice")
+    return rows
+
+
+def _explanations(
+    response: wire.PredictResponse,
+    manifest: Manifest,
+    images: Sequence[Image.Image],
+    axes: tuple[int, ...],
+    method: str,
+) -> list[Explanation]:
+    """One explanation for each class asked for: `axes` is `(B,)`, or `(B, T)`, read row by row."""
+    heatmaps = _output(response, contract.HEATMAP, "f", (*axes, *manifest.grid)).reshape(-1, *manifest.grid)
+    peaks = _output(response, contract.HEATMAP_PEAK, "f", axes).reshape(-1)
     # Written so that NaN fails as well.
     if not np.all((heatmaps >= 0) & (heatmaps <= 1)) or not np.all(peaks >= 0):
         raise MalformedAnswer("a heatmap came with values outside 0..1, or a peak below 0")
@@ -64,12 +94,13 @@ def read_explanations(
             **fields,
             heatmap=_frozen(heatmap),
             heatmap_peak=float(peak),
+            method=method,
             image=image,
             colormap=manifest.colormap,
             alpha=manifest.alpha,
         )
         for fields, heatmap, peak, image in zip(
-            _prediction_fields(response, manifest, count), heatmaps, peaks, images, strict=True
+            _prediction_fields(response, manifest, axes), heatmaps, peaks, images, strict=True
         )
     ]
 
@@ -92,11 +123,15 @@ def _state(number: int) -> str:
     return states.Name(number) if number in states.values() else "UNKNOWN"
 
 
-def _prediction_fields(response: wire.PredictResponse, manifest: Manifest, count: int) -> list[dict[str, Any]]:
-    predictions = _output(response, contract.PREDICTIONS, "f", (count, None))
-    indices = _output(response, contract.CLASS_INDEX, "i", (count,)).tolist()
-    labels = _output(response, contract.LABEL, "O", (count,)).tolist()
-    scores = _output(response, contract.SCORE, "f", (count,)).tolist()
+def _prediction_fields(
+    response: wire.PredictResponse, manifest: Manifest, axes: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """The fields of each class asked for; the classes of one image share its predictions."""
+    predictions = _output(response, contract.PREDICTIONS, "f", (axes[0], None))
+    indices = _output(response, contract.CLASS_INDEX, "i", axes).reshape(-1).tolist()
+    labels = _output(response, contract.LABEL, "O", axes).reshape(-1).tolist()
+    scores = _output(response, contract.SCORE, "f", axes).reshape(-1).tolist()
+    rows = [row for row in map(_frozen, predictions) for _ in range(math.prod(axes[1:]))]
     classes = len(manifest.labels)
     if predictions.shape[1] != classes and (predictions.shape[1], classes) != (1, 2):
         raise MalformedAnswer(f"predictions came for {predictions.shape[1]} classes, the model has {classes}")
@@ -109,11 +144,11 @@ def _prediction_fields(response: wire.PredictResponse, manifest: Manifest, count
             "label": label.decode("utf-8", "replace"),
             "class_index": index,
             "score": score,
-            "predictions": _frozen(row),
+            "predictions": row,
             "labels": manifest.labels,
             "model_version": manifest.version,
         }
-        for label, index, score, row in zip(labels, indices, scores, predictions, strict=True)
+        for label, index, score, row in zip(labels, indices, scores, rows, strict=True)
     ]
 
 

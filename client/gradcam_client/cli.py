@@ -18,7 +18,7 @@ from gradcam_client.core import CHUNK
 from gradcam_client.errors import GradcamError, ImageError
 from gradcam_client.options import DEFAULT_TIMEOUT_S
 from gradcam_client.overlay import COLORMAPS, colorize, upsample
-from gradcam_client.paths import expand, unique_stems
+from gradcam_client.paths import class_stem, expand, unique_stems
 from gradcam_client.report import Report
 
 if TYPE_CHECKING:
@@ -51,20 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(client: Client, options: argparse.Namespace) -> int:
+    if options.top_k and (options.explained is not None or options.method is not None):
+        options.refuse("--top-k explains the best classes by the model's own method: leave out --class and --method")
     pictures = _Pictures(options.images)
     manifest = client.describe()
     colormap = options.colormap or manifest.colormap
     alpha = manifest.alpha if options.alpha is None else options.alpha
-    report = Report(manifest, colormap=colormap, alpha=alpha)
+    report = Report(manifest, colormap=colormap, alpha=alpha, method=options.method)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     for part in pictures.parts():
-        explained = client.explain([picture for _, _, picture in part], **_class(options.explained, manifest))
-        for (path, stem, _), explanation in zip(part, explained, strict=True):
-            saved = _save(explanation, options.out, stem, colormap, alpha) if options.out else None
-            if options.report:
-                report.add(str(path), explanation)
-            _print_result(path, explanation, {"overlay": saved and str(saved)}, as_json=options.json)
+        explained = _explained(client, options, manifest, [picture for _, _, picture in part])
+        for (path, stem, _), ranked in zip(part, explained, strict=True):
+            for name, rank, explanation in _named(stem, ranked, several=options.top_k):
+                saved = _save(explanation, options.out, name, colormap, alpha) if options.out else None
+                if options.report:
+                    report.add(str(path), explanation)
+                _print_result(path, explanation, {**rank, "overlay": saved and str(saved)}, as_json=options.json)
     if options.report:
         report.write(options.report)
     return pictures.exit_code
@@ -117,6 +120,29 @@ class _Pictures:
             if part:
                 yield part
             _progress(min(start + CHUNK, len(files)), len(files))
+
+
+def _explained(
+    client: Client, options: argparse.Namespace, manifest: Manifest, pictures: list[images.Source]
+) -> list[list[Explanation]]:
+    """Each picture's explanations: one, or those of its best classes."""
+    if options.top_k:
+        return client.top_k(pictures)
+    chosen = _class(options.explained, manifest)
+    return [[one] for one in client.explain(pictures, method=options.method, **chosen)]
+
+
+def _named(
+    stem: str, ranked: Sequence[Explanation], *, several: bool
+) -> Iterator[tuple[str, dict[str, int], Explanation]]:
+    """Each explanation with a name for its files; where there may be several, with its rank from 1 up as well."""
+    for rank, explanation in enumerate(ranked, 1):
+        if several:
+            # As many digits as the last rank has: files in the order of their names are then in that of their ranks.
+            name = class_stem(stem, f"{rank:0{len(str(len(ranked)))}}", explanation.label)
+            yield name, {"rank": rank}, explanation
+        else:
+            yield stem, {}, explanation
 
 
 def _class(asked: str | None, manifest: Manifest) -> dict[str, Any]:
@@ -176,11 +202,13 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--class", dest="explained", metavar="LABEL|INDEX", help="explain this class, not the predicted one"
     )
-    explain.add_argument("--out", type=Path, metavar="DIR", help="write overlay and heatmap of each image here")
+    explain.add_argument("--top-k", action="store_true", help="explain each of the best classes, best first")
+    explain.add_argument("--method", metavar="NAME", help="explain by this CAM method; 'describe' lists the model's")
+    explain.add_argument("--out", type=Path, metavar="DIR", help="write overlay and heatmap of each result here")
     explain.add_argument("--colormap", choices=COLORMAPS, help="default: the model's own")
     explain.add_argument("--alpha", type=opacity, metavar="0..1", help="opacity; default: the model's own")
     explain.add_argument("--report", type=Path, metavar="FILE.html", help="write all of it as one page")
-    explain.set_defaults(run=_explain)
+    explain.set_defaults(run=_explain, refuse=explain.error)
 
     predict = verbs.add_parser("predict", parents=[pictures, server], help="class and score of each image")
     predict.set_defaults(run=_predict)
@@ -209,7 +237,7 @@ def _server_options() -> argparse.ArgumentParser:
 def _image_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or a folder of them")
-    options.add_argument("--json", action="store_true", help="print one JSON object a line for each image")
+    options.add_argument("--json", action="store_true", help="print one JSON object a line for each result")
     return options
 
 

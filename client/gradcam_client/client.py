@@ -63,6 +63,7 @@ class Client:
         *,
         class_index: int | None = None,
         label: str | None = None,
+        method: str | None = None,
         timeout: GivenTimeout = UNSET,
     ) -> Explanation: ...
 
@@ -73,6 +74,7 @@ class Client:
         *,
         class_index: int | Sequence[int] | None = None,
         label: str | Sequence[str] | None = None,
+        method: str | None = None,
         timeout: GivenTimeout = UNSET,
     ) -> list[Explanation]: ...
 
@@ -82,6 +84,7 @@ class Client:
         *,
         class_index: int | Sequence[int] | None = None,
         label: str | Sequence[str] | None = None,
+        method: str | None = None,
         timeout: GivenTimeout = UNSET,
     ) -> Explanation | list[Explanation]:
         """Ask what the model sees in an image, and which regions raised that class's score.
@@ -91,22 +94,44 @@ class Client:
                 or a list of them, of any sizes.
             class_index: the class to explain, one for all images or one for each; -1 is the predicted class.
             label: the class to explain by its name, likewise.
+            method: the CAM method, one of the manifest's `methods`; the first of them if not given.
             timeout: seconds for each call.
 
         Returns:
             An explanation; for a list, a list in the same order.
 
         Raises:
-            OptionError: an argument has a value it cannot have.
+            OptionError: an argument has a value it cannot have, or the model has no such method.
             UnknownClass: the model has no such class.
             ImageError: an image cannot be read.
-            IncompatibleModel: the model and this client do not speak the same contract.
+            IncompatibleModel: the model and this client do not speak the same contract, or it takes no pictures.
             MalformedAnswer: the server answered what the contract does not allow.
             ServerError: the server refused, or could not be reached.
         """
         pictures = images.read_all(image)
         choices = class_choices(len(pictures), class_index, label)
-        found = self._run(self._model.explain(pictures, images.fit, choices), timeout)
+        found = self._run(self._model.explain(pictures, images.fit, choices, method), timeout)
+        return found if isinstance(image, list | tuple) else found[0]
+
+    @overload
+    def top_k(  # type: ignore[overload-overlap]
+        self, image: Source, *, timeout: GivenTimeout = UNSET
+    ) -> list[Explanation]: ...
+
+    @overload
+    def top_k(self, image: Sequence[Source], *, timeout: GivenTimeout = UNSET) -> list[list[Explanation]]: ...
+
+    def top_k(
+        self, image: Source | Sequence[Source], *, timeout: GivenTimeout = UNSET
+    ) -> list[Explanation] | list[list[Explanation]]:
+        """Ask which T classes the model scores highest in an image, and which regions raised each; one call for all.
+
+        T is the manifest's `top_k`, which was set at export. Args and errors are those of `explain`.
+
+        Returns:
+            T explanations, best class first; for a list, a list of such lists in the same order.
+        """
+        found = self._run(self._model.top_k(images.read_all(image), images.fit), timeout)
         return found if isinstance(image, list | tuple) else found[0]
 
     @overload

@@ -6,6 +6,7 @@ gets. A server's refusal is thrown into it. So the logic is written once, for wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -18,13 +19,13 @@ from gradcam_client.answers import (
     read_description,
     read_explanations,
     read_predictions,
+    read_top_k,
 )
 from gradcam_client.errors import (
     IncompatibleModel,
     InvalidRequest,
     OptionError,
     SignatureNotFound,
-    UnknownClass,
 )
 from gradcam_client.manifest import Manifest
 from gradcam_client.wire import gradcam_wire_pb2 as wire
@@ -87,18 +88,31 @@ class ServedModel:
 
         return (yield from self._in_parts(images, build, read_predictions))
 
-    def explain(self, images: Sequence[Image.Image], fit: Fit, choices: Sequence[Choice]) -> Flow[list[Explanation]]:
-        """Ask for the classes of `images`, and the heatmaps of `choices`, one class for each image."""
+    def explain(
+        self, images: Sequence[Image.Image], fit: Fit, choices: Sequence[Choice], method: str | None = None
+    ) -> Flow[list[Explanation]]:
+        """Ask for the classes of `images`, and the heatmaps of `choices`, one class for each image, by `method`."""
 
         def build(manifest: Manifest, part: slice) -> wire.PredictRequest:
+            signature = manifest.explain_signature(method)
             inputs = {contract.IMAGES: _stack(images[part], fit, manifest)}
-            if all(choice is None for choice in choices):
+            if signature == contract.EXPLAIN and all(choice is None for choice in choices):
                 return self._request(contract.SERVING_DEFAULT, inputs, self._version, EXPLAIN_OUTPUTS)
             indices = [_class_index(choice, manifest) for choice in choices[part]]
             inputs[contract.CLASS_INDEX] = np.array(indices, np.int32)
-            return self._request(contract.EXPLAIN, inputs, self._version, EXPLAIN_OUTPUTS)
+            return self._request(signature, inputs, self._version, EXPLAIN_OUTPUTS)
 
-        return (yield from self._in_parts(images, build, read_explanations))
+        return (yield from self._in_parts(images, build, functools.partial(read_explanations, method=method)))
+
+    def top_k(self, images: Sequence[Image.Image], fit: Fit) -> Flow[list[list[Explanation]]]:
+        """Ask for the classes of `images`, and the heatmaps of the best T of each."""
+
+        def build(manifest: Manifest, part: slice) -> wire.PredictRequest:
+            manifest.check_top_k()
+            inputs = {contract.IMAGES: _stack(images[part], fit, manifest)}
+            return self._request(contract.TOP_K, inputs, self._version, EXPLAIN_OUTPUTS)
+
+        return (yield from self._in_parts(images, build, read_top_k))
 
     def status_request(self) -> wire.GetModelStatusRequest:
         """The request for the state of the model's versions."""
@@ -128,19 +142,19 @@ class ServedModel:
         for _ in range(ATTEMPTS):
             try:
                 response = yield build(manifest, part)
-            except (InvalidRequest, UnknownClass) as refusal:
+            except (InvalidRequest, SignatureNotFound, OptionError, IncompatibleModel) as refusal:
                 current = yield from self.describe()
                 if current.version == manifest.version:
                     raise refusal from refusal.__cause__
             else:
                 version = response.model_spec.version.value
                 current = self._manifests.get(version) or (yield from self.describe(version))
-                if (current.input_shape, current.labels) == (manifest.input_shape, manifest.labels):
+                if _terms(current) == _terms(manifest):
                     return current, response
             manifest = current
         raise IncompatibleModel(
             f"model {self._name!r} answered from another version {ATTEMPTS} times in a row, each with "
-            "its own input or labels: ask for one version"
+            "its own input, labels or methods: ask for one version"
         )
 
     def _request(
@@ -177,6 +191,11 @@ def class_choices(
     return choices
 
 
+def _terms(manifest: Manifest) -> tuple[object, ...]:
+    """All that a request is built from: versions that agree on it read the same request alike."""
+    return manifest.inputs, manifest.labels, manifest.method, manifest.methods
+
+
 def _class_index(choice: Choice, manifest: Manifest) -> int:
     if choice is None:
         return contract.PREDICTED_CLASS
@@ -188,4 +207,5 @@ def _class_index(choice: Choice, manifest: Manifest) -> int:
 
 def _stack(images: Sequence[Image.Image], fit: Fit, manifest: Manifest) -> Array:
     """`[B, H, W, C]` uint8."""
-    return np.stack([fit(image, manifest.input_shape) for image in images])
+    shape = manifest.picture_shape()
+    return np.stack([fit(image, shape) for image in images])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What counts as an image in a folder; a file that is named itself is always tried."""
+
+MAX_LABEL: Final = 40
+"""The most characters of a label in a file's name, which may have 255 bytes."""
 
 
 def expand(names: Iterable[str]) -> list[Path]:
@@ -30,6 +34,16 @@ def expand(names: Iterable[str]) -> list[Path]:
             raise ImageError(f"{path}: the folder holds no image ({' '.join(sorted(SUFFIXES))})")
         paths += found
     return paths
+
+
+def class_stem(stem: str, rank: str, label: str) -> str:
+    """A name for the results of one class of one picture, `<stem>_<rank>_<label>`, whatever the label holds.
+
+    Neither rank nor label keeps an underscore: the last two of a name always part it, so that names are as
+    different as stems and ranks are.
+    """
+    words = re.sub(r"[\W_]+", "-", label).strip("-")[:MAX_LABEL]
+    return f"{stem}_{rank}_{words or 'class'}"
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:

@@ -33,16 +33,18 @@ class Report:
         manifest: the model that answers.
         colormap: colour map of the heatmaps.
         alpha: where the opacity slider stands at first, 0..1.
+        method: the CAM method of the heatmaps; by default the model's own.
     """
 
-    def __init__(self, manifest: Manifest, *, colormap: str, alpha: float) -> None:
+    def __init__(self, manifest: Manifest, *, colormap: str, alpha: float, method: str | None = None) -> None:
         self._manifest = manifest
         self._colormap = colormap
         self._alpha = alpha
+        self._method = method or manifest.method
         self._cards: list[str] = []
 
     def add(self, name: str, explanation: Explanation) -> None:
-        """Add one explained picture under the name of its file."""
+        """Add one heatmap of a picture under the name of its file."""
         width, height = explanation.image.size
         empty = '<p class="empty">Nothing raised this score: the heatmap is empty.</p>'
         self._cards.append(
@@ -65,12 +67,12 @@ class Report:
             OSError: the file cannot be written.
         """
         model = self._manifest
+        count = f"{len(self._cards)} heatmap{'' if len(self._cards) == 1 else 's'}"
+        grid = " × ".join(map(str, model.grid))
         stops = colorize(np.linspace(0, 1, 17), self._colormap)
         page = string.Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
             title=html.escape(f"{model.name}, version {model.version}"),
-            subtitle=html.escape(
-                f"{len(self._cards)} images · {model.method} on {model.layer}, grid {model.grid[0]} × {model.grid[1]}"
-            ),
+            subtitle=html.escape(f"{count} · {self._method} on {model.layer}, grid {grid}"),
             alpha=f"{self._alpha:g}",
             percent=round(100 * self._alpha),
             scale=", ".join("rgb({} {} {})".format(*stop) for stop in stops),

@@ -67,6 +67,7 @@ class Explanation(Prediction):
     Attributes:
         heatmap: `[h, w]` float32, 0..1, its own maximum at 1; all zeros where nothing raised the score.
         heatmap_peak: the map's maximum before it was scaled: compares evidence between images.
+        method: the CAM method that computed the map, such as `"gradcam"`.
         image: the picture as it was given, upright, RGB, in its own size.
         colormap: the model's default for `overlay`.
         alpha: the model's default for `overlay`.
@@ -74,6 +75,7 @@ class Explanation(Prediction):
 
     heatmap: np.ndarray[Any, np.dtype[np.float32]] = field(repr=False)
     heatmap_peak: float
+    method: str
     image: Image.Image = field(repr=False)
     colormap: str = field(default="jet", repr=False)
     alpha: float = field(default=0.4, repr=False)
@@ -81,7 +83,7 @@ class Explanation(Prediction):
     def to_json(self) -> dict[str, Any]:
         """The answer in types that `json` writes: no image, and not the names of all classes."""
         heatmap = {"heatmap": self.heatmap.tolist(), "heatmap_peak": self.heatmap_peak}
-        return super().to_json() | heatmap
+        return super().to_json() | heatmap | {"method": self.method}
 
     def overlay(self, *, colormap: str | None = None, alpha: float | None = None) -> Image.Image:
         """The picture with its heatmap over it, in the picture's own size.

@@ -58,6 +58,7 @@ def test_explain_json_holds_the_whole_answer(run, folder, tmp_path):
         "model_version",
         "heatmap",
         "heatmap_peak",
+        "method",
         "overlay",
     ]
     assert record["overlay"] == str(tmp_path / "out" / "p3_overlay.png")
@@ -171,6 +172,8 @@ def test_errors_are_one_line_without_a_traceback(run, server, folder, tmp_path):
         (["explain", "a.png", "--model", "m", "--alpha", "1.5"], "invalid opacity value: '1.5'"),
         (["explain", "a.png", "--model", "m", "--colormap", "rainbow"], "invalid choice: 'rainbow'"),
         (["explain", "a.png", "--model", "m", "--timeout", "soon"], "invalid seconds value: 'soon'"),
+        (["explain", "a.png", "--model", "m", "--top-k", "--class", "red"], "leave out --class and --method"),
+        (["explain", "a.png", "--model", "m", "--top-k", "--method", "gradcam"], "leave out --class and --method"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2(arguments, message, capsys):

@@ -2,8 +2,8 @@ import json
 
 import pytest
 from colour_server import manifest
-from gradcam_client import Manifest
-from gradcam_client.errors import IncompatibleModel, MalformedAnswer, UnknownClass
+from gradcam_client import Manifest, ModelInput
+from gradcam_client.errors import IncompatibleModel, MalformedAnswer, OptionError, UnknownClass
 
 
 def parse(**changes):
@@ -15,7 +15,19 @@ def test_what_the_exporter_wrote_is_read():
     assert (read.version, read.name, read.input_shape, read.grid) == (4, "colours", (8, 12, 3), (2, 3))
     assert (read.labels, read.method, read.layer) == (("red", "green", "blue"), "gradcam", "body/last")
     assert (read.colormap, read.alpha, read.max_batch_size) == ("viridis", 0.5, None)
+    assert (read.methods, read.top_k) == (("gradcam", "gradcam++"), 2)
+    assert read.inputs == (ModelInput(name="images", dtype="uint8", shape=(8, 12, 3)),)
+    assert read.picture_shape() == (8, 12, 3)
     assert read.raw == manifest()
+
+
+def test_a_manifest_of_the_first_exporter_is_read():
+    first = manifest()
+    del first["input"]["name"], first["input"]["dtype"], first["more_inputs"]
+    del first["explanation"]["top_k"], first["explanation"]["methods"]
+    read = Manifest.parse(json.dumps(first).encode(), version=4)
+    assert read.picture_shape() == (8, 12, 3)
+    assert (read.methods, read.top_k) == (("gradcam",), 0)
 
 
 def test_keys_of_a_later_exporter_are_left_alone():
@@ -43,7 +55,13 @@ def test_an_unknown_resize_policy_is_refused():
         b'{"schema": "1"}',
         b'{"schema": 0}',
         json.dumps(manifest(labels=None)).encode(),
-        json.dumps(manifest(input={"shape": [8, 12], "resize": "bilinear"})).encode(),
+        json.dumps(manifest(input=[8, 12, 3])).encode(),
+        json.dumps(manifest(input={"shape": [8, 12, 3]})).encode(),
+        json.dumps(manifest(input={"shape": 8, "resize": "bilinear"})).encode(),
+        json.dumps(manifest(more_inputs=[{"name": "age"}])).encode(),
+        json.dumps(manifest(more_inputs=None)).encode(),
+        json.dumps(manifest(explanation=manifest()["explanation"] | {"top_k": 0})).encode(),
+        json.dumps(manifest(explanation=manifest()["explanation"] | {"grid": [2, 1.5]})).encode(),
         json.dumps(manifest(input={"shape": [8, 0, 3], "resize": "bilinear"})).encode(),
         json.dumps(manifest(batching={"max_batch_size": 0})).encode(),
         json.dumps(manifest(batching={"max_batch_size": "8"})).encode(),
@@ -77,3 +95,39 @@ def test_a_label_that_several_classes_share_is_refused():
 def test_an_index_without_a_class_is_refused(index):
     with pytest.raises(UnknownClass, match=f"has no class {index}: give 0..2, or -1 for the predicted"):
         parse().check_class_index(index)
+
+
+@pytest.mark.parametrize(
+    ("method", "signature"),
+    [(None, "explain"), ("gradcam", "explain"), ("gradcam++", "explain_gradcam_pp")],
+)
+def test_a_method_has_a_signature(method, signature):
+    assert parse().explain_signature(method) == signature
+
+
+@pytest.mark.parametrize("method", ["scorecam", "GradCAM", "", "explain"])
+def test_an_unknown_method_names_those_that_there_are(method):
+    with pytest.raises(OptionError, match=rf"version 4 has no method '{method}': it explains by gradcam, gradcam\+\+$"):
+        parse().explain_signature(method)
+
+
+WAVE = {"name": "inputs", "dtype": "float32", "shape": [1000, 12]}
+PICTURE = manifest()["input"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "takes"),
+    [
+        ({"input": WAVE}, r"takes 'inputs' float32 \[B, 1000, 12\] and explains it on a grid \[2, 3\]"),
+        ({"input": PICTURE | {"dtype": "float32"}}, r"takes 'images' float32 \[B, 8, 12, 3\] and explains"),
+        ({"input": PICTURE | {"shape": [8, 12]}}, r"takes 'images' uint8 \[B, 8, 12\] and explains"),
+        (
+            {"more_inputs": [{"name": "age", "dtype": "float32", "shape": []}]},
+            r"takes 'images' uint8 \[B, 8, 12, 3\] and 'age' float32 \[B\] and explains",
+        ),
+        ({"explanation": manifest()["explanation"] | {"grid": [7]}}, r"explains it on a grid \[7\]"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_what_the_model_takes(changes, takes):
+    with pytest.raises(IncompatibleModel, match=rf"{takes}.*; call the model with tensorflow-serving-api$"):
+        parse(**changes).picture_shape()

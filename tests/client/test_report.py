@@ -45,6 +45,7 @@ def explanation(rng):
         model_version=3,
         heatmap=np.array([[0, 0.5], [0.25, 1]], np.float32),
         heatmap_peak=2.0,
+        method="gradcam",
         image=Image.fromarray(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)),
     )
 
@@ -60,7 +61,7 @@ def page(described, explanation, tmp_path):
 
 def test_the_page_names_the_model_and_what_was_explained(page):
     text = " ".join(page.text)
-    for part in ("colours, version 3", "2 images", "gradcam on body/last", "grid 2 × 3", "0.750", "0.250"):
+    for part in ("colours, version 3", "2 heatmaps", "gradcam on body/last", "grid 2 × 3", "0.750", "0.250"):
         assert part in text
 
 

@@ -18,6 +18,7 @@ def explanation():
         model_version=3,
         heatmap=np.array([[0, 1]], np.float32),
         heatmap_peak=4.0,
+        method="layercam",
         image=Image.new("RGB", (1200, 600), "white"),
     )
 
@@ -49,6 +50,7 @@ def test_to_json_is_what_json_writes(explanation):
         "model_version": 3,
         "heatmap": [[0, 1]],
         "heatmap_peak": 4.0,
+        "method": "layercam",
     }
 
 
@@ -66,7 +68,7 @@ def test_a_notebook_shows_the_overlay_small_and_its_label_as_text(explanation):
 
 def test_the_repr_is_short(explanation):
     assert repr(explanation) == (
-        "Explanation(label='<rose>', class_index=1, score=0.5, model_version=3, heatmap_peak=4.0)"
+        "Explanation(label='<rose>', class_index=1, score=0.5, model_version=3, heatmap_peak=4.0, method='layercam')"
     )
 
 

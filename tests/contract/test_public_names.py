@@ -23,7 +23,7 @@ EXPORT_COMMANDS = {
     "demo": "[--model MODEL] [--images DIR] [--labels FILE] DIR",
 }
 CLIENT_COMMANDS = {
-    "explain": f"[--json] {SERVER_OPTIONS} [--class LABEL|INDEX] [--out DIR] "
+    "explain": f"[--json] {SERVER_OPTIONS} [--class LABEL|INDEX] [--top-k] [--method NAME] [--out DIR] "
     "[--colormap {grey,inferno,jet,magma,turbo,viridis}] [--alpha 0..1] [--report FILE.html] IMAGE [IMAGE ...]",
     "predict": f"[--json] {SERVER_OPTIONS} IMAGE [IMAGE ...]",
     "describe": SERVER_OPTIONS,
