@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradcam_export.errors import GradcamExportError, OptionError
-from gradcam_export.options import Batching, ScoreKind, WeightStorage, choices
+from gradcam_export.options import Batching, Method, ScoreKind, WeightStorage, choices
 
 INTERRUPTED = 130
 
@@ -50,15 +50,16 @@ def _build(parsed: argparse.Namespace) -> None:
         **_export_options(parsed),
     )
     explanation = published.manifest.explanation
-    height, width = explanation["grid"]
-    _say(f"explains {explanation['layer']} ({height}×{width}) with {explanation['method']}")
+    grid = "×".join(map(str, explanation["grid"]))
+    _say(f"explains {explanation['layer']} ({grid}) with {', '.join(explanation['methods'])}")
     print(published.path)
 
 
 def _inspect(parsed: argparse.Namespace) -> None:
     from gradcam_export.inspection import inspect_classifier
 
-    print(inspect_classifier(parsed.model, **_model_options(parsed)))
+    inspection = inspect_classifier(parsed.model, **_model_options(parsed))
+    print(inspection.to_json() if parsed.json else inspection)
 
 
 def _serve(parsed: argparse.Namespace) -> None:
@@ -112,14 +113,18 @@ def _model_options(parsed: argparse.Namespace) -> dict[str, Any]:
         "preprocessing": parsed.preprocessing,
         "image_size": parsed.image_size,
         "layer": parsed.layer,
+        "output": parsed.output,
+        "method": parsed.method or ("gradcam",),
         "score": parsed.score,
+        "top_k": parsed.top_k,
+        "labels": parsed.labels,
         "factory_args": dict(parsed.factory_arg),
         "safe_mode": parsed.safe_mode,
     }
 
 
 def _export_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(parsed, name) for name in ("labels", "weights", "batching", "images", "version")}
+    return {name: getattr(parsed, name) for name in ("chunk", "weights", "batching", "images", "version")}
 
 
 def _image_size(text: str) -> tuple[int, ...]:
@@ -152,8 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_model_arguments(build)
     _add_export_arguments(build)
     build.set_defaults(run=_build)
-    inspect = commands.add_parser("inspect", help="show the layers that can be explained, and which one would be")
+    inspect = commands.add_parser("inspect", help="show what would be explained, how, and what can go wrong")
     _add_model_arguments(inspect)
+    inspect.add_argument("--json", action="store_true", help="as JSON")
     inspect.set_defaults(run=_inspect)
     serve = commands.add_parser("serve", help="serve models on this machine (production: TensorFlow Serving)")
     _add_serve_arguments(serve)
@@ -171,8 +177,12 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a .keras or .h5 file, or package.module:factory")
     add("--preprocessing", metavar="MODE", help="none, tf, torch, caffe, unit, or package.module:function")
-    add("--image-size", type=_image_size, metavar="HxW", help="where the model leaves its input size open")
+    add("--image-size", type=_image_size, metavar="HxW", help="where the model leaves its size open")
     add("--layer", metavar="NAME", help="the layer to explain, nested as outer/inner")
+    add("--output", metavar="NAME", help="which of several outputs holds the class scores")
+    add("--method", choices=choices(Method), action="append", help="CAM method; further ones: explain_<method>")
+    add("--top-k", type=int, default=5, metavar="T", help="how many classes the signature top_k explains")
+    add("--labels", type=Path, metavar="FILE", help="class names, one a line")
     add("--score", choices=choices(ScoreKind), default="logit", help="what the heatmap explains")
     add(
         "--factory-arg",
@@ -193,7 +203,7 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BASE_PATH",
         help="where the model's versions lie, like models/flowers",
     )
-    add("--labels", type=Path, metavar="FILE", help="class names, one a line")
+    add("--chunk", type=int, default=32, metavar="N", help="altered inputs at once in Score-CAM and Ablation-CAM")
     add("--weights", choices=choices(WeightStorage), default="variables", help="how weights are stored")
     add("--batching", choices=choices(Batching), default="none", help="who merges requests")
     add("--images", type=Path, metavar="DIR", help="images to verify with, instead of synthetic ones")

@@ -1,7 +1,7 @@
 """The names an exported version is addressed by.
 
 The client holds a copy of its own, because an old client may meet a new model; a test holds the two equal.
-Axis letters: `B` batch, `H W C` input image, `h w` feature grid, `N` classes.
+Axis letters: `B` batch, `H W C` input image, `h w` feature grid, `N` classes, `T` top-k.
 """
 
 from typing import Final
@@ -11,10 +11,13 @@ SCHEMA: Final = 1
 
 SERVING_DEFAULT: Final = "serving_default"
 EXPLAIN: Final = "explain"
+TOP_K: Final = "top_k"
 PREDICT: Final = "predict"
 DESCRIBE: Final = "describe"
 
 IMAGES: Final = "images"
+INPUTS: Final = "inputs"
+"""What classifiers take whose input is no image of one or three channels: waves, volumes, spectral bands, tokens."""
 CLASS_INDEX: Final = "class_index"
 PREDICTIONS: Final = "predictions"
 LABEL: Final = "label"
@@ -29,3 +32,8 @@ PREDICTED_CLASS: Final = -1
 
 DESCRIBE_MANIFEST: Final = "manifest"
 DESCRIBE_LABELS: Final = "labels"
+
+
+def explain_signature(method: str) -> str:
+    """Return the signature that explains with a further CAM method."""
+    return f"explain_{method.replace('++', '_pp').replace('-', '_')}"

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from gradcam_export.checks.samples import verification_images
+from gradcam_export.checks.samples import verification_inputs
 from gradcam_export.checks.verify import verify_in_fresh_process
 from gradcam_export.graph.explain import explain, make_choice
 from gradcam_export.graph.fold import fold
-from gradcam_export.graph.images import resolve_preprocessing
 from gradcam_export.graph.live import live_values
-from gradcam_export.graph.trace import trace
+from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
-from gradcam_export.labels import resolve_labels
+from gradcam_export.labels import labels_of, read_labels
 from gradcam_export.manifest import Manifest
 from gradcam_export.module import ExplainableClassifier
 from gradcam_export.options import ExportKeywords, ExportOptions
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
-    from gradcam_export.graph.images import Preprocessing
+    from gradcam_export.graph.trace import Classifier
+    from gradcam_export.keras_model.inputs import ModelInput
     from gradcam_export.keras_model.load import LoadedClassifier
 
     OnStep = Callable[[str, float | None], None]
@@ -85,28 +86,34 @@ def export_classifier(
         GradcamExportError: one of its kinds; nothing was published.
     """
     asked, base, step = ExportOptions(**options), Path(base_path), _steps(on_step)
+    names = read_labels(asked.labels)
     with step("load"):
         loaded = load_classifier(
             model, image_size=asked.image_size, factory_args=asked.factory_args, safe_mode=asked.safe_mode
         )
-        preprocessing = resolve_preprocessing(asked.preprocessing, loaded.preprocess_input, loaded.input_shape[2])
-    folded, manifest = _fold(base.resolve().name, asked, loaded, preprocessing, step)
+        classifier = classifier_of(loaded, asked)
+    folded, choice, manifest = _fold(base.resolve().name, asked, loaded, classifier, names, step)
     with unpublished_version(base) as directory, tempfile.TemporaryDirectory() as workspace:
         with step("assemble"):
             description = Path(workspace, DESCRIPTION_FILE)
             write_description(manifest, description)
-            classifier = ExplainableClassifier(
-                folded, labels=manifest.labels, input_shape=loaded.input_shape, description=description
+            served = ExplainableClassifier(
+                folded,
+                choice,
+                inputs=loaded.inputs,
+                labels=manifest.labels,
+                description=description,
+                chunk=asked.chunk,
             )
         with step("write"):
-            write_saved_model(classifier, directory)
+            write_saved_model(served, directory)
             write_facts(manifest, directory)
         with step("warm up"):
             write_warmup(directory / EXTRA_ASSETS / WARMUP_FILE, manifest)
         with step("verify"):
-            images = verification_images(loaded.input_shape, asked.images)
+            inputs = verification_inputs([manifest.input, *manifest.more_inputs], asked.images)
             expected = Path(workspace, "expected.npz")
-            live_values(loaded.model, images, preprocessing, layer=asked.layer, score=asked.score).save(expected)
+            np.savez(expected, **live_values(classifier, inputs, asked))
             report = verify_in_fresh_process(directory, expected)
             manifest = replace(manifest, verified=report.to_manifest())
             write_facts(manifest, directory)
@@ -118,20 +125,21 @@ def _fold(
     name: str,
     asked: ExportOptions,
     loaded: LoadedClassifier,
-    preprocessing: Preprocessing,
+    classifier: Classifier,
+    names: tuple[str, ...] | None,
     step: Callable[[str], AbstractContextManager[None]],
-) -> tuple[FoldedClassifier, Manifest]:
-    """Trace, choose, explain and fold; the unfolded graph ends with this call."""
+) -> tuple[FoldedClassifier, Choice, Manifest]:
+    """Trace, choose, explain and fold; the weights of the unfolded graph end with this call."""
     with step("trace"):
-        traced = trace(loaded.model, loaded.input_shape, preprocessing)
+        traced = trace(classifier)
     with step("choose"):
-        choice = make_choice(traced.forward, asked.layer, asked.score)
-        labels = resolve_labels(asked.labels, choice.head.classes)
+        choice = make_choice(traced.forward, asked)
+        labels = labels_of(names, choice.head.classes)
     with step("explain"):
         explained = explain(traced, choice)
     with step("fold"):
         folded = fold(explained, asked.weights)
-    return folded, _manifest(name, asked, loaded, preprocessing, choice, labels, folded.ops)
+    return folded, choice, _manifest(name, asked, loaded, classifier, choice, labels, folded.ops)
 
 
 def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[None]]:
@@ -152,12 +160,13 @@ def _manifest(
     name: str,
     options: ExportOptions,
     loaded: LoadedClassifier,
-    preprocessing: Preprocessing,
+    classifier: Classifier,
     choice: Choice,
     labels: tuple[str, ...],
     ops: list[str],
 ) -> Manifest:
     feature_map = choice.target.feature_map
+    main = loaded.inputs.main
     return Manifest(
         model={
             "name": name,
@@ -165,14 +174,21 @@ def _manifest(
             "digest": loaded.digest(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        input=_input(loaded.input_shape, preprocessing),
+        input=_facts_of(main)
+        | {
+            "color_order": COLOR_ORDERS[main.shape[-1]] if main.is_image else None,
+            "resize": "bilinear" if main.is_image else None,
+            "preprocessing": classifier.preprocessing.name,
+        },
+        more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
         labels=list(labels),
         explanation={
-            "method": choice.method,
+            "method": choice.methods[0],
             "layer": feature_map.name,
-            "grid": list(feature_map.grid),
+            "grid": list(feature_map.layout.grid),
             "score": choice.score,
-            "methods": [choice.method],
+            "methods": list(choice.methods),
+            "top_k": choice.top_k,
         },
         overlay={"colormap": "jet", "alpha": 0.4},
         weights=options.weights,
@@ -188,11 +204,5 @@ def _manifest(
     )
 
 
-def _input(shape: tuple[int, int, int], preprocessing: Preprocessing) -> dict[str, Any]:
-    return {
-        "shape": list(shape),
-        "dtype": "uint8",
-        "color_order": COLOR_ORDERS.get(shape[2]),
-        "resize": "bilinear",
-        "preprocessing": preprocessing.name,
-    }
+def _facts_of(one: ModelInput) -> dict[str, Any]:
+    return {"name": one.name, "shape": list(one.shape), "dtype": one.dtype}

@@ -12,23 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def resolve_labels(labels: Sequence[str] | str | Path | None, classes: int) -> tuple[str, ...]:
-    """Return one label per class.
+def read_labels(labels: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:
+    """Return the class names that are given, checked by themselves: before a model is loaded, which takes time.
 
     Args:
-        labels: names in the order of the classifier's outputs, or a UTF-8 text file of one a line;
-            `None` gives `class_0`, `class_1`, …
-        classes: how many the classifier tells apart.
+        labels: names in the order of the classifier's outputs, or a UTF-8 text file of one a line.
 
     Raises:
-        LabelsError: unreadable file, wrong count, empty or repeated names.
+        LabelsError: unreadable file, empty or repeated names.
     """
     if labels is None:
-        return tuple(f"class_{index}" for index in range(classes))
+        return None
     source = f"{labels}: " if isinstance(labels, str | Path) else "labels: "
     names = _read(Path(labels)) if isinstance(labels, str | Path) else tuple(labels)
-    if len(names) != classes:
-        raise LabelsError(f"{source}{len(names)} labels for a classifier of {classes} classes.")
     for line, name in enumerate(names, start=1):
         if not name.strip() or "\n" in name:
             raise LabelsError(f"{source}label {line} is {name!r}; each must be one line of text.")
@@ -37,6 +33,19 @@ def resolve_labels(labels: Sequence[str] | str | Path | None, classes: int) -> t
         raise LabelsError(
             f"{source}repeated: {', '.join(map(repr, repeated[:5]))}. Each class needs a name of its own."
         )
+    return names
+
+
+def labels_of(names: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
+    """Return one label per class: the given `names`, or `class_0`, `class_1`, …
+
+    Raises:
+        LabelsError: there are not as many names as classes.
+    """
+    if names is None:
+        return tuple(f"class_{index}" for index in range(classes))
+    if len(names) != classes:
+        raise LabelsError(f"labels: {len(names)} labels for a classifier of {classes} classes.")
     return names
 
 

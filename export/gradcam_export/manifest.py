@@ -16,10 +16,12 @@ class Manifest:
     model: dict[str, str]
     """`name source digest created`."""
     input: dict[str, Any]
-    """`shape` [H, W, C], `dtype`, `color_order`, `resize`, `preprocessing`."""
+    """`name`, `shape` [H, W, C], `dtype`, `color_order`, `resize`, `preprocessing`: of the input that is explained."""
+    more_inputs: list[dict[str, Any]]
+    """`name`, `shape`, `dtype` of the inputs beside it."""
     labels: list[str]
     explanation: dict[str, Any]
-    """`method`, `layer`, `grid` [h, w], `score`, `methods`."""
+    """`method`, `layer`, `grid` [h, w], `score`, `methods`, `top_k`."""
     weights: str
     precision: str
     batching: dict[str, Any]

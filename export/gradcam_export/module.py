@@ -2,77 +2,96 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from gradcam_export import contract
+from gradcam_export.graph.core import FoldedCore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
+    from gradcam_export.keras_model.inputs import ClassifierInputs
+
+    Answer = dict[str, tf.Tensor]
 
 
 class ExplainableClassifier(tf.Module):
     """A classifier that answers with its predictions and the heatmap that explains them.
 
-    `serving_default`, `explain`, `predict` and `describe` are the signatures of the contract; every input and output
-    has the batch as its first axis, and row i of any output depends on row i of the inputs alone.
+    `serving_default`, `explain`, `top_k`, `predict`, `describe` and one `explain_<method>` for each further method are
+    the signatures of the contract; every input and output has the batch as its first axis, and row i of any output
+    depends on row i of the inputs alone.
     """
 
     def __init__(
         self,
         folded: FoldedClassifier,
+        choice: Choice,
         *,
+        inputs: ClassifierInputs,
         labels: Sequence[str],
-        input_shape: tuple[int, int, int],
         description: str | Path,
+        chunk: int,
     ) -> None:
         """Build the signatures.
 
         Args:
             folded: the graph and its weights.
+            choice: what it explains.
+            inputs: what it takes.
             labels: N class names.
-            input_shape: `(H, W, C)`.
             description: file of `key<TAB>JSON` lines that `describe` answers from.
+            chunk: how many altered inputs a method that asks again sends through the classifier at once.
         """
         super().__init__(name="explainable_classifier")
         self.weights = [tf.Variable(value, trainable=False, name=name) for name, value in folded.weights.items()]
-        self._run = _import_graph(folded)
+        self._core = FoldedCore(folded, choice, inputs.main, chunk)
+        self._methods = choice.methods
         self._labels = tf.constant(labels)
         self._facts = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(description), tf.string, 0, tf.string, 1, delimiter="\t"),
             default_value="",
         )
-        images = tf.TensorSpec([None, *input_shape], tf.uint8, name=contract.IMAGES)
-        class_index = tf.TensorSpec([None], tf.int32, name=contract.CLASS_INDEX)
-        key = tf.TensorSpec([None], tf.string, name=contract.KEY)
-        self.serving_default = tf.function(self._serving_default, input_signature=[images], autograph=False)
-        self.explain = tf.function(self._explain, input_signature=[images, class_index], autograph=False)
-        self.predict = tf.function(self._predict, input_signature=[images], autograph=False)
-        self.describe = tf.function(self._describe, input_signature=[key], autograph=False)
+        self._specs = {one.name: tf.TensorSpec([None, *one.shape], one.dtype, name=one.name) for one in inputs}
+        self._signatures = dict(self._functions())
 
     def signatures(self) -> dict[str, Any]:
         """Return the concrete functions by signature name."""
-        return {
-            name: getattr(self, name).get_concrete_function()
-            for name in (contract.SERVING_DEFAULT, contract.EXPLAIN, contract.PREDICT, contract.DESCRIBE)
-        }
+        return dict(self._signatures)
 
-    def _serving_default(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._answer(images, _predicted_class(images))
+    def _functions(self) -> Iterator[tuple[str, Any]]:
+        given = self._specs
+        chosen = given | {contract.CLASS_INDEX: tf.TensorSpec([None], tf.int32, name=contract.CLASS_INDEX)}
+        key = {contract.KEY: tf.TensorSpec([None], tf.string, name=contract.KEY)}
+        yield contract.SERVING_DEFAULT, _concrete(self._serving_default, given)
+        yield contract.EXPLAIN, _concrete(partial(self._explain, self._methods[0]), chosen)
+        yield contract.TOP_K, _concrete(self._top_k, given)
+        yield contract.PREDICT, _concrete(self._predict, given)
+        yield contract.DESCRIBE, _concrete(self._describe, key)
+        for method in self._methods[1:]:
+            yield contract.explain_signature(method), _concrete(partial(self._explain, method), chosen)
 
-    def _explain(self, images: tf.Tensor, class_index: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._answer(images, self._in_range(class_index))
+    def _serving_default(self, inputs: Answer) -> Answer:
+        return self._labelled(self._core.explain(self._weights(), _of_predicted_class(inputs), self._methods[0]))
 
-    def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        answer = self._answer(images, _predicted_class(images))
-        return {name: tensor for name, tensor in answer.items() if not name.startswith(contract.HEATMAP)}
+    def _explain(self, method: str, inputs: Answer) -> Answer:
+        asked = inputs | {contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
+        return self._labelled(self._core.explain(self._weights(), asked, method))
 
-    def _describe(self, key: tf.Tensor) -> dict[str, tf.Tensor]:
-        value = self._facts.lookup(key)
+    def _top_k(self, inputs: Answer) -> Answer:
+        return self._labelled(self._core.top_k(self._weights(), _of_predicted_class(inputs), self._methods[0]))
+
+    def _predict(self, inputs: Answer) -> Answer:
+        return self._labelled(self._core.predict(self._weights(), _of_predicted_class(inputs)))
+
+    def _describe(self, inputs: Answer) -> Answer:
+        value = self._facts.lookup(inputs[contract.KEY])
         known = tf.debugging.Assert(
             tf.reduce_all(value != ""),
             [f"{contract.KEY} must be {contract.DESCRIBE_MANIFEST} or {contract.DESCRIBE_LABELS}"],
@@ -80,10 +99,13 @@ class ExplainableClassifier(tf.Module):
         with tf.control_dependencies([known]):
             return {contract.VALUE: tf.identity(value)}
 
-    def _answer(self, images: tf.Tensor, class_index: tf.Tensor) -> dict[str, tf.Tensor]:
-        answer = self._run(self.weights, images, class_index)
-        answer[contract.LABEL] = tf.gather(self._labels, answer[contract.CLASS_INDEX])
-        return answer
+    def _labelled(self, answer: Mapping[str, tf.Tensor]) -> Answer:
+        return {**answer, contract.LABEL: tf.gather(self._labels, answer[contract.CLASS_INDEX])}
+
+    def _weights(self) -> list[tf.Tensor]:
+        # In a scope of their own, or the reads' Identity takes an output's name (2.20).
+        with tf.name_scope("weights"):
+            return [weight.read_value() for weight in self.weights]
 
     def _in_range(self, class_index: tf.Tensor) -> tf.Tensor:
         last = len(self._labels) - 1
@@ -100,24 +122,15 @@ class ExplainableClassifier(tf.Module):
             return tf.identity(class_index)
 
 
-def _predicted_class(images: tf.Tensor) -> tf.Tensor:
-    return tf.fill([tf.shape(images)[0]], contract.PREDICTED_CLASS)
+def _concrete(body: Callable[[Answer], Answer], specs: Mapping[str, tf.TensorSpec]) -> Any:
+    """Return `body` as a function of keywords, which a signature's inputs are."""
+
+    def signature(**inputs: tf.Tensor) -> Answer:
+        return body(inputs)
+
+    return tf.function(signature, autograph=False).get_concrete_function(**specs)
 
 
-def _import_graph(folded: FoldedClassifier) -> Any:
-    """Return `run(weights, images, class_index)` → outputs by the contract's names."""
-    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(folded.graph_def, name=""), [])
-    element = imported.graph.as_graph_element
-    core = imported.prune(
-        [element(name) for name in (*folded.inputs.values(), *(f"{weight}:0" for weight in folded.weights))],
-        [element(name) for name in folded.outputs.values()],
-    )
-
-    def run(weights: Sequence[tf.Variable], images: tf.Tensor, class_index: tf.Tensor) -> dict[str, tf.Tensor]:
-        # In a scope of their own, or the reads' Identity takes an output's name (2.20).
-        with tf.name_scope("weights"):
-            values = [weight.read_value() for weight in weights]
-        inputs = {contract.IMAGES: images, contract.CLASS_INDEX: class_index}
-        return dict(zip(folded.outputs, core(*(inputs[name] for name in folded.inputs), *values), strict=True))
-
-    return run
+def _of_predicted_class(inputs: Answer) -> Answer:
+    rows = tf.shape(next(iter(inputs.values())))[0]
+    return inputs | {contract.CLASS_INDEX: tf.fill([rows], contract.PREDICTED_CLASS)}

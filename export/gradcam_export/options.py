@@ -13,6 +13,21 @@ Preprocess = Callable[[Any], Any]
 """float32 images `[B,H,W,C]`, 0..255 → what the classifier was trained on; traced into the graph."""
 
 ScoreKind = Literal["logit", "probability"]
+Method = Literal[
+    "cam",
+    "gradcam",
+    "gradcam++",
+    "layercam",
+    "hirescam",
+    "xgradcam",
+    "eigencam",
+    "scorecam",
+    "faster-scorecam",
+    "ablationcam",
+    "finercam",
+    "guided-gradcam-weights",
+    "counterfactual",
+]
 WeightStorage = Literal["variables", "constants"]
 Batching = Literal["none"]
 
@@ -29,6 +44,10 @@ class ExportKeywords(TypedDict, total=False):
     preprocessing: str | Preprocess | None
     image_size: tuple[int, ...] | None
     layer: str | None
+    output: str | None
+    method: str | Sequence[str]
+    top_k: int
+    chunk: int
     score: ScoreKind
     weights: WeightStorage
     batching: Batching
@@ -55,10 +74,24 @@ class ExportOptions:
     `None` takes what `keras.applications` prescribes for its own factories, and nothing for other models."""
 
     image_size: tuple[int, ...] | None = None
-    """`(H, W)` or `(H, W, C)`, where the classifier leaves its input size open."""
+    """`(H, W)` or `(H, W, C)`, where the classifier leaves its input size open; of other inputs as many sizes as they
+    have axes, with or without the channels."""
 
     layer: str | None = None
     """The layer to explain, nested as `outer/inner`; `None` chooses the last feature map."""
+
+    output: str | None = None
+    """Which of several outputs holds the class scores: its name, its key, or its number."""
+
+    method: str | Sequence[str] = ("gradcam",)
+    """The CAM method, or several: the first answers `serving_default`, `explain` and `top_k`, each further one
+    `explain_<method>`."""
+
+    top_k: int = 5
+    """How many classes `top_k` explains, or all where there are fewer."""
+
+    chunk: int = 32
+    """How many altered inputs Score-CAM and Ablation-CAM send through the classifier at once: their memory."""
 
     score: ScoreKind = "logit"
     """What the heatmap explains: the logit, or the probability (which a saturated softmax flattens)."""
@@ -81,12 +114,25 @@ class ExportOptions:
     safe_mode: bool = True
     """Refuse to run code stored inside a `.keras` file."""
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The CAM methods, the first of which answers `explain`."""
+        return (self.method,) if isinstance(self.method, str) else tuple(self.method)
+
     def __post_init__(self) -> None:
         for name, kind in (("score", ScoreKind), ("weights", WeightStorage), ("batching", Batching)):
             value = getattr(self, name)
             if value not in choices(kind):
                 raise OptionError(f"{name} must be one of {', '.join(choices(kind))}; got {value!r}.")
-        if self.image_size is not None and not (len(self.image_size) in (2, 3) and min(self.image_size) > 0):
+        for method in self.methods:
+            if method not in choices(Method):
+                raise OptionError(f"method must be one of {', '.join(choices(Method))}; got {method!r}.")
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise OptionError(f"method must name one CAM method, or several, each once; got {self.method!r}.")
+        for name in ("top_k", "chunk"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be a number from 1 up; got {getattr(self, name)!r}.")
+        if self.image_size is not None and not (self.image_size and min(self.image_size) > 0):
             raise OptionError(f"image_size must be (H, W) or (H, W, C), each at least 1; got {self.image_size!r}.")
         if self.version is not None and self.version < 0:
             raise OptionError(f"version must be a number from 0 up; got {self.version!r}.")

@@ -1,14 +1,19 @@
-"""Images to verify with: the user's own, or synthetic ones with shapes and colours."""
+"""Inputs to verify with: the user's own images, or synthetic ones with shapes and colours."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gradcam_export.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Array = np.ndarray[Any, Any]
 
 COUNT = 4
 """Images a version is verified with, each for two classes."""
@@ -16,30 +21,40 @@ COUNT = 4
 _MODES = {1: "L", 3: "RGB"}
 
 
-def verification_images(input_shape: tuple[int, int, int], folder: str | Path | None) -> np.ndarray[Any, Any]:
-    """Return uint8 images `[B,H,W,C]`, from `folder` where there is one.
+def verification_inputs(specs: Sequence[Mapping[str, Any]], folder: str | Path | None) -> dict[str, Array]:
+    """Return values `[B,...]` for each input of the signatures.
 
     Args:
-        input_shape: `(H, W, C)`.
-        folder: holds image files.
+        specs: `name`, `shape` and `dtype` of each input, the one that is explained first.
+        folder: holds image files for that one; the others get synthetic values.
 
     Raises:
-        OptionError: `folder` holds no readable image, or the classifier's images have no files (C is not 1 or 3).
+        OptionError: `folder` holds no readable image, or the classifier takes none that files hold.
     """
+    main, *others = specs
     if folder is None:
-        return _synthetic(input_shape)
-    height, width, channels = input_shape
-    if channels not in _MODES:
-        raise OptionError(f"{folder}: images of {channels} channels cannot be read from image files.")
-    images: list[np.ndarray[Any, Any]] = []
-    for path in sorted(Path(folder).iterdir()):
+        values = {main["name"]: _synthetic(main)}
+    elif main["dtype"] != "uint8":
+        raise OptionError(
+            f"{folder}: this classifier takes {main['dtype']} {main['shape']}, which no image file holds."
+        )
+    else:
+        values = {main["name"]: _images_in(Path(folder), main["shape"])}
+    count = len(values[main["name"]])
+    return values | {one["name"]: _synthetic(one)[:count] for one in others}
+
+
+def _images_in(folder: Path, shape: Sequence[int]) -> Array:
+    height, width, channels = shape
+    images: list[Array] = []
+    for path in sorted(folder.iterdir()):
         try:
             with Image.open(path) as image:
                 upright = ImageOps.exif_transpose(image).convert(_MODES[channels])
         except (UnidentifiedImageError, OSError):
             continue
         resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-        images.append(np.asarray(resized).reshape(input_shape))
+        images.append(np.asarray(resized).reshape(shape))
         if len(images) == COUNT:
             break
     if not images:
@@ -47,11 +62,21 @@ def verification_images(input_shape: tuple[int, int, int], folder: str | Path | 
     return np.stack(images)
 
 
-def _synthetic(input_shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
-    """Coloured clouds of growing detail: structure at several scales, other values in each image."""
-    height, width, channels = input_shape
+def _synthetic(spec: Mapping[str, Any]) -> Array:
     random = np.random.default_rng(0)
-    images = np.empty((COUNT, *input_shape), np.uint8)
+    shape = tuple(spec["shape"])
+    if spec["dtype"] == "uint8":
+        return _clouds(shape, random)
+    if spec["dtype"] == "int32":
+        # Of tokens no more is known than that there are two.
+        return random.integers(0, 2, (COUNT, *shape), np.int32)
+    return random.standard_normal((COUNT, *shape)).astype(np.float32)
+
+
+def _clouds(shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    """Coloured clouds of growing detail: structure at several scales, other values in each image."""
+    height, width, channels = shape
+    images = np.empty((COUNT, *shape), np.uint8)
     for index in range(COUNT):
         cells = 3 * 2**index
         for channel in range(channels):

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from gradcam_export import contract
-from gradcam_export.checks import oracle
 from gradcam_export.checks.comparison import Array, Check, Report, compare, failed
+from gradcam_export.checks.heatmaps import FLOAT32_TOLERANCE, ExpectedHeatmaps
 from gradcam_export.errors import VerificationError
 from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.savedmodel.warmup import WARMUP_FILE, read_warmup
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 PREDICTION_TOLERANCE = 1e-5
 """Largest difference of a probability; of other scores, relative to the largest."""
-HEATMAP_TOLERANCE = 1e-4
-"""Largest difference of a heatmap on its 0..1 scale (deep networks in float32 against float64)."""
-FLOAT32_ROUNDING = 1e-5
-"""Relative error of a deep float32 network's features, which cancellation in a map magnifies."""
 
 
 def verify_in_fresh_process(version: Path, expected: Path) -> Report:
@@ -66,17 +62,22 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
 
     Args:
         version: directory of a SavedModel.
-        expected: `images asked class_index predictions features gradients` of the live model.
+        expected: values of the live model, as `gradcam_export.graph.live.live_values` names them.
     """
+    manifest = json.loads((version / EXTRA_ASSETS / MANIFEST_FILE).read_text())
+    first, *further = manifest["explanation"]["methods"]
+    heatmaps = ExpectedHeatmaps(expected)
+    inputs = {name.removeprefix("inputs/"): value for name, value in expected.items() if name.startswith("inputs/")}
+    chosen = inputs | {contract.CLASS_INDEX: expected["answered"]}
     with LoadedVersion.load(version) as loaded:
-        inputs = {contract.IMAGES: expected["images"], contract.CLASS_INDEX: expected["asked"]}
-        answer = loaded.run(contract.EXPLAIN, inputs)
+        asked = _rows(chosen, slice(heatmaps.rows(first)))
+        answer = loaded.run(contract.EXPLAIN, asked)
         checks = (
-            compare("predictions", answer[contract.PREDICTIONS], expected["predictions"], _scaled(expected)),
-            compare("class_index", answer[contract.CLASS_INDEX], expected["class_index"], 0),
-            _heatmaps(answer, expected),
-            *_signatures(loaded, answer, expected),
-            _rows(loaded, inputs, answer, expected),
+            *_predictions(loaded, inputs, expected),
+            heatmaps.check(first, answer[contract.HEATMAP]),
+            *(_further_heatmap(loaded, method, chosen, heatmaps) for method in further),
+            *_signatures(loaded, asked, answer, expected, heatmaps.slack(first)),
+            _independence(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
             _finite(answer),
             _labels(answer, version),
             _describe(loaded, version),
@@ -85,72 +86,72 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
     return Report(checks=checks)
 
 
-def _scaled(expected: Mapping[str, Array]) -> float:
-    return PREDICTION_TOLERANCE * max(1.0, float(np.abs(expected["predictions"]).max()))
+def _rows(values: Mapping[str, Array], rows: slice | list[int] | Array) -> dict[str, Array]:
+    return {name: value[rows] for name, value in values.items()}
 
 
-def _heatmaps(answer: Mapping[str, Array], expected: Mapping[str, Array]) -> Check:
-    """Compare heatmaps with the float64 formula, each image within what float32 can know of it."""
-    raised = oracle.gradcam(expected["features"], expected["gradients"])
-    peak = raised.max(axis=(1, 2))
-    wanted = raised / np.where(peak > 0, peak, 1)[:, None, None]
-    slack = _slack(expected)
-    # Where all terms cancel, whatever float32 leaves of them is as good as nothing.
-    nothing = (peak == 0) & (answer[contract.HEATMAP_PEAK] <= FLOAT32_ROUNDING * _terms(expected))
-    return compare(
-        contract.HEATMAP, answer[contract.HEATMAP], wanted, HEATMAP_TOLERANCE, np.where(nothing, np.inf, slack)
+def _tolerance(expected: Mapping[str, Array]) -> float:
+    """Largest difference of a score: of a probability, and relative to the largest of other scores."""
+    return max(PREDICTION_TOLERANCE, float(expected["rounding"])) * max(
+        1.0, float(np.abs(expected["predictions"]).max())
     )
 
 
-def _terms(expected: Mapping[str, Array]) -> Array:
-    return oracle.gradcam_magnitude(expected["features"], expected["gradients"])
+def _predictions(loaded: LoadedVersion, inputs: Mapping[str, Array], expected: Mapping[str, Array]) -> Iterator[Check]:
+    answer, tolerance = loaded.run(contract.PREDICT, inputs), _tolerance(expected)
+    yield compare("predictions", answer[contract.PREDICTIONS], expected["predictions"], tolerance)
+    if expected["predictions"].shape[1] > 1:
+        # Of classes that score alike within that, either may be the predicted one.
+        chosen = np.take_along_axis(expected["predictions"], answer[contract.CLASS_INDEX][:, None], axis=1)[:, 0]
+        yield compare("score of class_index", chosen, expected["predictions"].max(axis=1), 2 * tolerance)
 
 
-def _slack(expected: Mapping[str, Array]) -> Array:
-    """Return how much less than `HEATMAP_TOLERANCE` float32 can know of each image's map, `[B]`, at least 1.
-
-    A map that nearly cancels is known to the rounding of its terms alone.
-    """
-    peak = oracle.gradcam(expected["features"], expected["gradients"]).max(axis=(1, 2))
-    rounding = FLOAT32_ROUNDING * _terms(expected) / np.where(peak > 0, peak, np.inf)
-    return np.maximum(1.0, rounding / HEATMAP_TOLERANCE)
+def _further_heatmap(
+    loaded: LoadedVersion, method: str, chosen: Mapping[str, Array], heatmaps: ExpectedHeatmaps
+) -> Check:
+    asked = _rows(chosen, slice(heatmaps.rows(method)))
+    answer = loaded.run(contract.explain_signature(method), asked, [contract.HEATMAP])
+    return heatmaps.check(method, answer[contract.HEATMAP])
 
 
 def _signatures(
-    loaded: LoadedVersion, explained: Mapping[str, Array], expected: Mapping[str, Array]
+    loaded: LoadedVersion,
+    asked: Mapping[str, Array],
+    explained: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    slack: Array,
 ) -> Iterator[Check]:
-    """Compare the signatures that take images alone with `explain` of the predicted class."""
-    rows = expected["asked"] == contract.PREDICTED_CLASS
-    for signature in (contract.SERVING_DEFAULT, contract.PREDICT):
-        answer = loaded.run(signature, {contract.IMAGES: expected["images"][rows]})
+    """Compare the signatures that take no class with `explain` of the predicted one."""
+    inputs = {name: value for name, value in asked.items() if name != contract.CLASS_INDEX}
+    predicted = expected["asked"][: len(slack)] == contract.PREDICTED_CLASS
+    top = loaded.run(contract.TOP_K, _rows(inputs, predicted))
+    answers = {
+        contract.SERVING_DEFAULT: loaded.run(contract.SERVING_DEFAULT, _rows(inputs, predicted)),
+        contract.PREDICT: loaded.run(contract.PREDICT, _rows(inputs, predicted)),
+        contract.TOP_K: {name: top[name] if name == contract.PREDICTIONS else top[name][:, 0] for name in top},
+    }
+    for signature, answer in answers.items():
+        # Rounding may settle a tie otherwise than in the live model: then it is another class that is explained.
+        same = answer[contract.CLASS_INDEX] == asked[contract.CLASS_INDEX][predicted]
         for name, value in answer.items():
-            yield compare(f"{signature}.{name}", value, explained[name][rows], _row_tolerance(explained[name]))
+            wanted = explained[name][predicted][same]
+            yield _alike(f"{signature}.{name}", value[same], wanted, slack[predicted][same], _tolerance(expected))
 
 
-def _row_tolerance(values: Array) -> float:
-    if values.dtype.kind != "f":
-        return 0.0
-    return PREDICTION_TOLERANCE * max(1.0, float(np.abs(values).max()))
-
-
-def _rows(
-    loaded: LoadedVersion, inputs: Mapping[str, Array], together: Mapping[str, Array], expected: Mapping[str, Array]
+def _independence(
+    loaded: LoadedVersion, asked: Mapping[str, Array], together: Mapping[str, Array], slack: Array, tolerance: float
 ) -> Check:
-    """Compare each image in the batch with the same image alone, and in reversed order."""
-    slack = _slack(expected)
-    count = len(together[contract.SCORE])
+    """Compare each row of the batch with the same row alone, and in reversed order."""
+    count = len(slack)
     orders = [[row] for row in range(count)] + [list(range(count))[::-1]]
     checks = []
-    for order in orders:
-        answer = loaded.run(contract.EXPLAIN, {name: value[order] for name, value in inputs.items()})
-        for name, value in answer.items():
-            kind = "alone" if len(order) == 1 else "in another order"
-            wanted = together[name][order]
-            if name == contract.HEATMAP:
-                check = compare(f"{name} of image {order[0]} {kind}", value, wanted, HEATMAP_TOLERANCE, slack[order])
-            else:
-                check = compare(f"{name} of image {order[0]} {kind}", value, wanted, _row_tolerance(wanted))
-            checks.append(check)
+    for order in orders if count > 1 else ():
+        kind = "alone" if len(order) == 1 else "in another order"
+        for name, value in loaded.run(contract.EXPLAIN, _rows(asked, order)).items():
+            place = f"{name} of image {order[0]} {kind}"
+            checks.append(_alike(place, value, together[name][order], slack[order], tolerance))
+    if not checks:
+        return Check(name="row_independence", tolerance=0.0, largest_difference=0.0, message="a single row")
     worst = max(checks, key=lambda check: (not check.passed, check.largest_difference))
     return Check(
         name="row_independence",
@@ -158,6 +159,15 @@ def _rows(
         largest_difference=worst.largest_difference,
         message=f"rows depend on each other: {worst.message}",
     )
+
+
+def _alike(name: str, found: Array, wanted: Array, slack: Array, tolerance: float) -> Check:
+    """Compare two answers of one version."""
+    if contract.HEATMAP_PEAK in name:
+        return compare(name, found, wanted, tolerance * max(1.0, float(np.abs(wanted).max(initial=0.0))), slack)
+    if contract.HEATMAP in name:
+        return compare(name, found, wanted, max(FLOAT32_TOLERANCE, tolerance), slack)
+    return compare(name, found, wanted, tolerance if wanted.dtype.kind == "f" else 0.0)
 
 
 def _finite(answer: Mapping[str, Array]) -> Check:

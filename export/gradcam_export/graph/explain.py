@@ -1,110 +1,250 @@
-"""Add the explanation to the forward graph: class, score, gradients, heatmap, all per image."""
+"""Add the explanation to the forward graph: class, score, gradients, heatmaps, all per image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.errors import ExplanationError
 from gradcam_export.graph.heatmaps import normalise
-from gradcam_export.graph.logits import Head, find_head
+from gradcam_export.graph.logits import Head, find_head, pooled_head_flaw
 from gradcam_export.graph.target import Target, choose
 from gradcam_export.methods import METHODS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gradcam_export.graph.layout import Layout
     from gradcam_export.graph.trace import ForwardPass, TracedClassifier
-    from gradcam_export.options import ScoreKind
+    from gradcam_export.methods import CamMethod
+    from gradcam_export.options import ExportOptions, ScoreKind
+
+FEATURES, MODEL_INPUT, SCORES = "features", "model_input", "explained_scores"
+"""Tensors inside the graph, for methods that ask it again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is explained: target, head and method."""
+    """What is explained, and how."""
 
     target: Target
     head: Head
     score: ScoreKind
-    method: str = "gradcam"
+    methods: tuple[str, ...]
+    """The first one answers `serving_default`, `explain` and `top_k`."""
+    top_k: int
+    """T: how many classes `top_k` explains."""
 
+    @property
+    def layout(self) -> Layout:
+        """How the feature map lies."""
+        return self.target.feature_map.layout
 
-@dataclass(frozen=True, kw_only=True)
-class Gradients:
-    """The feature map and what its class score says of it."""
-
-    features: tf.Tensor
-    """float32 `[B,h,w,K]`."""
-    gradients: tf.Tensor
-    """float32 `[B,h,w,K]`."""
-    class_index: tf.Tensor
-    """int32 `[B]`, the predicted class where -1 was asked for."""
+    @property
+    def asks_again(self) -> bool:
+        """Whether a method asks for scores of altered inputs."""
+        return any(METHODS[method].asks_again for method in self.methods)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainedClassifier:
-    """The forward graph with its explanation: what goes in and what comes out, by the contract's names."""
+    """The forward graph with its explanations: what goes in and what comes out."""
 
     traced: TracedClassifier
+    choice: Choice
     inputs: dict[str, tf.Tensor]
+    """By the contract's names."""
     outputs: dict[str, tf.Tensor]
+    """By the contract's names; those of a method, or of `top_k`, as `output_of` names them."""
 
 
-def make_choice(forward: ForwardPass, layer: str | None = None, score: ScoreKind = "logit") -> Choice:
+def output_of(name: str, kind: str) -> str:
+    """Return the key of an output that several methods, or `top_k`, have each of their own."""
+    return f"{name}/{kind}"
+
+
+def make_choice(forward: ForwardPass, options: ExportOptions) -> Choice:
     """Choose what to explain in a traced forward pass.
 
     Raises:
-        ExplanationError: the layer, the feature map or the logits cannot be found.
+        ExplanationError: the layer, the feature map or the logits cannot be found, or a method does not fit them.
     """
-    with forward.images.graph.as_default():
-        return Choice(target=choose(forward, layer), head=find_head(forward.predictions, score), score=score)
+    with forward.predictions.graph.as_default():
+        target = choose(forward, options.layer)
+        head = find_head(forward.predictions, options.score)
+    choice = Choice(
+        target=target,
+        head=head,
+        score=options.score,
+        methods=options.methods,
+        top_k=min(options.top_k, head.classes),
+    )
+    for name in choice.methods:
+        _check_method(name, forward, choice)
+    return choice
 
 
-def class_gradients(choice: Choice, class_index: tf.Tensor) -> Gradients:
-    """Add the gradients of each image's own class score to the current graph.
+def _check_method(name: str, forward: ForwardPass, choice: Choice) -> None:
+    method, layer = METHODS[name], choice.target.feature_map
+    if method.needs_pooled_head:
+        flaw = pooled_head_flaw(layer.tensor, choice.head.explained)
+        if flaw is not None:
+            raise ExplanationError(
+                f"Method {name!r} exists only where global average pooling and one linear layer follow {layer.name!r}, "
+                f"but {flaw}. Use --method gradcam, which is its generalisation."
+            )
+    if method.asks_again and not forward.model_input.dtype.is_floating:
+        raise ExplanationError(
+            f"Method {name!r} scales the input, which {forward.model_name!r} takes as {forward.model_input.dtype.name}. "
+            "Use a method of gradients, such as --method gradcam."
+        )
+
+
+class TracedEvidence:
+    """The evidence for one class of each image, in the current graph; made anew for each class, shared by all methods.
 
     Args:
         choice: what to explain.
-        class_index: int32 `[B]`; -1 asks for the predicted class.
-
-    Raises:
-        ExplanationError: the class score does not depend differentiably on the feature map.
+        class_index: int32 `[B]`.
     """
-    head, features = choice.head, choice.target.feature_map.tensor
-    resolved = tf.where(class_index == contract.PREDICTED_CLASS, head.predicted_class(), class_index)
-    # Row i of the scores depends on row i of the features alone, so each row gets the gradient of its own score.
-    (gradients,) = tf.gradients(head.explained, [features], grad_ys=head.direction(resolved))
-    if gradients is None:
-        raise ExplanationError(
-            f"The class score has no gradient with respect to {choice.target.feature_map.name!r}: the layer has no "
-            "path to it, or an operation between them has no gradient. Choose a later layer with --layer."
-        )
-    return Gradients(
-        features=tf.cast(features, tf.float32),
-        gradients=tf.cast(gradients, tf.float32),
-        class_index=resolved,
-    )
+
+    def __init__(self, choice: Choice, class_index: tf.Tensor) -> None:
+        self._choice = choice
+        self._class_index = class_index
+        self._gradients: dict[Callable[..., Any], tf.Tensor] = {}
+
+    @cached_property
+    def features(self) -> tf.Tensor:
+        """As `Evidence.features`."""
+        return self._choice.layout.flatten(self._choice.target.feature_map.tensor)
+
+    def gradients(self, method: CamMethod) -> tf.Tensor:
+        """Return the gradient of the method's direction, `[B,P,K]`.
+
+        Raises:
+            ExplanationError: the class score does not depend differentiably on the feature map.
+        """
+        kind = type(method).direction
+        if kind not in self._gradients:
+            self._gradients[kind] = self._gradient_of(method)
+        return self._gradients[kind]
+
+    def _gradient_of(self, method: CamMethod) -> tf.Tensor:
+        head, feature_map = self._choice.head, self._choice.target.feature_map
+        # Row i of the scores depends on row i of the features alone, so each row gets the gradient of its own score.
+        direction = method.direction(head.explained, head.direction(self._class_index))
+        try:
+            (gradient,) = tf.gradients(head.explained, [feature_map.tensor], grad_ys=direction)
+        except LookupError as error:
+            raise ExplanationError(
+                f"The class score has no gradient with respect to {feature_map.name!r}: {error} "
+                "Choose a layer after that operation with --layer, or a method without gradients such as eigencam."
+            ) from error
+        if gradient is None:
+            raise ExplanationError(
+                f"The class score has no gradient with respect to {feature_map.name!r}: the layer has no path to it, "
+                "or an operation between them has no gradient. Choose a later layer with --layer."
+            )
+        return self._choice.layout.flatten(tf.convert_to_tensor(gradient))
+
+    def of(self, method: CamMethod) -> MethodEvidence:
+        """Return what `method` may ask."""
+        return MethodEvidence(shared=self, method=method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEvidence:
+    """`Evidence` for a method that asks for features and gradients alone."""
+
+    shared: TracedEvidence
+    method: CamMethod
+
+    @property
+    def features(self) -> tf.Tensor:
+        """`[B,P,K]`."""
+        return self.shared.features
+
+    @property
+    def gradients(self) -> tf.Tensor:
+        """`[B,P,K]`."""
+        return self.shared.gradients(self.method)
+
+
+def resolved_class(head: Head, class_index: tf.Tensor) -> tf.Tensor:
+    """Return `class_index` `[B]` with the predicted class where it is -1."""
+    return tf.where(class_index == contract.PREDICTED_CLASS, head.predicted_class(), class_index)
 
 
 def explain(traced: TracedClassifier, choice: Choice) -> ExplainedClassifier:
-    """Add class, score and heatmap to the traced graph.
+    """Add classes, scores and heatmaps to the traced graph.
 
     Raises:
-        ExplanationError: as `class_gradients`.
+        ExplanationError: as `TracedEvidence.gradients`.
     """
+    head = choice.head
     with traced.graph.as_default():
         class_index = tf.compat.v1.placeholder(tf.int32, [None], name=contract.CLASS_INDEX)
-        found = class_gradients(choice, class_index)
-        heatmap, peak = normalise(METHODS[choice.method].combine(found.features, found.gradients))
-        score = choice.head.score(found.class_index)
-    return ExplainedClassifier(
-        traced=traced,
-        inputs={contract.IMAGES: traced.forward.images, contract.CLASS_INDEX: class_index},
-        outputs={
-            contract.PREDICTIONS: choice.head.predictions,
-            contract.CLASS_INDEX: found.class_index,
-            contract.SCORE: score,
-            contract.HEATMAP: heatmap,
-            contract.HEATMAP_PEAK: peak,
-        },
-    )
+        found = resolved_class(head, class_index)
+        best = head.best_classes(choice.top_k)
+        outputs = {
+            contract.PREDICTIONS: head.predictions,
+            contract.CLASS_INDEX: found,
+            contract.SCORE: head.score(found),
+            output_of(contract.CLASS_INDEX, contract.TOP_K): best,
+            output_of(contract.SCORE, contract.TOP_K): _of_each(best, head.score),
+        }
+        evidence = TracedEvidence(choice, found)
+        for name in choice.methods:
+            if not METHODS[name].asks_again:
+                outputs |= _heatmap(choice.layout, METHODS[name].combine(evidence.of(METHODS[name])), name)
+        outputs |= _top_k(choice, best)
+        if choice.asks_again:
+            outputs |= {
+                FEATURES: _without_custom_gradient(choice.target.feature_map.tensor),
+                MODEL_INPUT: traced.forward.model_input,
+                SCORES: head.explained,
+            }
+    inputs = {**traced.forward.inputs, contract.CLASS_INDEX: class_index}
+    return ExplainedClassifier(traced=traced, choice=choice, inputs=inputs, outputs=outputs)
+
+
+def _without_custom_gradient(tensor: tf.Tensor) -> tf.Tensor:
+    """Return what an `IdentityN` passes on: folding drops it, and then nobody would read what is fed for it."""
+    while tensor.op.type == "IdentityN":
+        tensor = tensor.op.inputs[tensor.value_index]
+    return tensor
+
+
+def _of_each(classes: tf.Tensor, score: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    return tf.stack([score(one) for one in tf.unstack(classes, axis=1)], axis=1)
+
+
+def _heatmap(layout: Layout, signed: tf.Tensor, kind: str) -> Mapping[str, tf.Tensor]:
+    heatmap, peak = normalise(signed)
+    return {
+        output_of(contract.HEATMAP, kind): layout.unflatten(heatmap),
+        output_of(contract.HEATMAP_PEAK, kind): peak,
+    }
+
+
+def _top_k(choice: Choice, best: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    """Explain each of the best classes `[B,T]` from the same forward pass."""
+    method = METHODS[choice.methods[0]]
+    if method.asks_again:
+        return {}
+    maps = []
+    for one in tf.unstack(best, axis=1):
+        maps.append(method.combine(TracedEvidence(choice, one).of(method)))
+    signed = tf.stack(maps, axis=1)  # [B, T, P]
+    positions = signed.shape[-1]
+    heatmap, peak = normalise(tf.reshape(signed, [-1, positions]))
+    return {
+        output_of(contract.HEATMAP, contract.TOP_K): choice.layout.unflatten(
+            tf.reshape(heatmap, [-1, choice.top_k, positions])
+        ),
+        output_of(contract.HEATMAP_PEAK, contract.TOP_K): tf.reshape(peak, [-1, choice.top_k]),
+    }

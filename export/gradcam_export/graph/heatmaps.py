@@ -9,12 +9,12 @@ def normalise(signed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Keep what raised the score, and divide each image's map by its own maximum.
 
     Args:
-        signed: `[B,h,w]`.
+        signed: `[B,P]`.
 
     Returns:
-        The heatmap `[B,h,w]` in 0..1, all zeros where nothing raised the score, and its peak `[B]` before division.
+        The heatmap `[B,P]` in 0..1, all zeros where nothing raised the score, and its peak `[B]` before division.
         Only the maximum is divided by: subtracting the minimum as well would move the zero.
     """
     raised = tf.nn.relu(signed)
-    peak = tf.reduce_max(raised, axis=[1, 2])
-    return tf.math.divide_no_nan(raised, peak[:, tf.newaxis, tf.newaxis]), peak
+    peak = tf.reduce_max(raised, axis=1)
+    return tf.math.divide_no_nan(raised, peak[:, tf.newaxis]), peak

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import tensorflow as tf
 
 from gradcam_export.errors import UnsupportedHead
+from gradcam_export.graph.cuts import CONTRACTIONS, Cone
 
 if TYPE_CHECKING:
     from gradcam_export.options import ScoreKind
@@ -19,6 +20,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "LogSoftmax": "log_softmax",
     "Sigmoid": "sigmoid",
 }
+_LINEAR_OPS = frozenset(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Transpose", "BiasAdd", "AddV2"))
 _TRANSPARENT_OPS = frozenset(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "StopGradient"))
 
 
@@ -47,6 +49,16 @@ class Head:
         if self.binary:
             return tf.cast(self.predictions[:, 0] > 0.5, tf.int32)
         return tf.argmax(self.predictions, axis=-1, output_type=tf.int32)
+
+    def best_classes(self, count: int) -> tf.Tensor:
+        """Return the indices of the `count` highest scores of each image, best first: int32 `[B,count]`.
+
+        Of equal scores the lower index comes first.
+        """
+        if self.binary:
+            predicted = self.predicted_class()
+            return tf.stack([predicted, 1 - predicted], axis=1)[:, :count]
+        return tf.math.top_k(self.predictions, count, index_type=tf.int32).indices
 
     def score(self, class_index: tf.Tensor) -> tf.Tensor:
         """Return the model's output for `class_index` `[B]`, float32 `[B]`."""
@@ -91,20 +103,45 @@ def find_head(predictions: tf.Tensor, kind: ScoreKind = "logit") -> Head:
 
 
 def _refuse_inner_softmax(predictions: tf.Tensor) -> None:
-    """Refuse a softmax over the N classes somewhere before the end, as in averaged ensembles."""
+    """Refuse a softmax over the N classes somewhere before the end, as in averaged ensembles.
+
+    One behind a further layer is another matter: attention over as many positions as there are classes, for one.
+    """
+    classes = predictions.shape[-1]
     seen: set[tf.Operation] = set()
     frontier = [predictions.op]
     while frontier:
         operation = frontier.pop()
-        if operation in seen:
+        if operation in seen or operation.type in CONTRACTIONS:
             continue
         seen.add(operation)
-        if operation.type in ("Softmax", "LogSoftmax"):
-            shape = operation.outputs[0].shape
-            if shape.rank == 2 and shape[-1] == predictions.shape[-1] > 1:
-                raise UnsupportedHead(
-                    f"A softmax over the {shape[-1]} classes ({operation.name}) lies inside the graph, but "
-                    f"{predictions.op.type} ({predictions.op.name}) comes after it, so there is no logit to explain. "
-                    "Explain the model before that operation, or ask for the probability with --score probability."
-                )
+        if operation.type in ("Softmax", "LogSoftmax") and operation.outputs[0].shape[-1] == classes > 1:
+            raise UnsupportedHead(
+                f"A softmax over the {classes} classes ({operation.name}) lies inside the graph, but "
+                f"{predictions.op.type} ({predictions.op.name}) comes after it, so there is no logit to explain. "
+                "Explain the model before that operation, or ask for the probability with --score probability."
+            )
         frontier += [tensor.op for tensor in operation.inputs]
+
+
+def pooled_head_flaw(features: tf.Tensor, explained: tf.Tensor) -> str | None:
+    """Say what keeps the head from being global average pooling and one linear layer; `None` if it is that.
+
+    Args:
+        features: the feature map to explain.
+        explained: `[B,N]`, the scores that are explained.
+    """
+    cone = Cone(features, explained)
+    linear = pooled = 0
+    for operation in cone.operations:
+        if operation.type in ("MatMul", "Conv2D"):
+            linear += 1
+        elif operation.type == "Mean" and not linear:
+            pooled += 1
+        elif operation.type not in _LINEAR_OPS:
+            return f"{operation.type} ({operation.name}) stands between the feature map and the class score"
+    if not pooled:
+        return "no global average pooling comes before the linear layer"
+    if linear != 1:
+        return f"{linear} linear layers follow the pooling"
+    return None

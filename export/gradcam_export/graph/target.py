@@ -1,4 +1,4 @@
-"""Choose the feature map to explain: a cut of the graph between the image and the class score."""
+"""Choose the feature map to explain: a cut of the graph between the input and the class score."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradcam_export.errors import ExplanationError, LayerNotFound, NoFeatureMap
+from gradcam_export.graph.cuts import OPAQUE_CALLS, Cone
+from gradcam_export.graph.layout import Layout, spatial_layout, token_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import tensorflow as tf
 
@@ -19,34 +21,36 @@ if TYPE_CHECKING:
 # What only moves, drops or repeats positions of a map that stands before it, or passes it on.
 _POSITIONAL_OPS = frozenset(
     (
-        *("MaxPool", "AvgPool", "Pad", "PadV2", "MirrorPad", "ResizeBilinear", "ResizeNearestNeighbor"),
-        *("Identity", "Reshape", "Transpose", "Cast"),
+        *("MaxPool", "MaxPool3D", "AvgPool", "AvgPool3D", "Pad", "PadV2", "MirrorPad", "StridedSlice"),
+        *(
+            "ResizeBilinear",
+            "ResizeNearestNeighbor",
+            "Identity",
+            "Reshape",
+            "Transpose",
+            "Cast",
+            "ExpandDims",
+            "Squeeze",
+        ),
     )
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMap:
-    """A spatial tensor `[B,h,w,K]` on the road from the image to the class score."""
+    """A spatial tensor on the road from the input to the class score."""
 
     name: str
     """The Keras layer's path `outer/inner`, or the operation's name where no layer returns it."""
     tensor: tf.Tensor
+    layout: Layout
     from_layer: bool
     """Whether a layer returns it; batch normalisation, for one, has maps inside that none does."""
-    positional: bool
-    """Made by pooling, padding or resizing: the map before it shows the same, or more."""
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """`(h, w)`."""
-        _, height, width, _ = self.tensor.shape
-        return height, width
-
-    @property
-    def channels(self) -> int:
-        """K."""
-        return self.tensor.shape[-1]
+    def positional(self) -> bool:
+        """Made by pooling, padding or resizing: the map before it shows the same, or more."""
+        return self.tensor.op.type in _POSITIONAL_OPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +62,8 @@ class Target:
 
 
 def candidates(forward: ForwardPass) -> tuple[FeatureMap, ...]:
-    """Return the feature maps that every path from the image to the predictions crosses, in order."""
-    names: dict[int, str] = {}
-    for output in forward.outputs:
-        names.setdefault(id(output.tensor), output.path)
-    return tuple(
-        FeatureMap(
-            name=names.get(id(tensor), tensor.op.name),
-            tensor=tensor,
-            from_layer=id(tensor) in names,
-            positional=tensor.op.type in _POSITIONAL_OPS,
-        )
-        for tensor in _cuts(forward.images, forward.predictions)
-        if _is_spatial(tensor)
-    )
+    """Return the feature maps that every path from the input to the predictions crosses, in order."""
+    return _FeatureMaps(forward).crossed
 
 
 def choose(forward: ForwardPass, layer: str | None = None) -> Target:
@@ -84,96 +76,137 @@ def choose(forward: ForwardPass, layer: str | None = None) -> Target:
 
     Raises:
         LayerNotFound: there is no such layer.
-        ExplanationError: the layer's output is no feature map, or it was called several times.
+        ExplanationError: the layer's output is no feature map, it was called several times, or nothing reads its
+            positions.
         NoFeatureMap: there is none to choose.
     """
+    maps = _FeatureMaps(forward)
     if layer is not None:
-        return Target(feature_map=_by_name(forward, layer), reason="asked for by name")
-    found = candidates(forward)
-    for feature_map in reversed(found):
-        if not feature_map.positional:
-            reason = "the last feature map that every path from the image to the class score crosses, before pooling"
-            return Target(feature_map=feature_map, reason=reason)
+        return Target(feature_map=maps.by_name(layer), reason="asked for by name")
+    for feature_map in reversed(maps.crossed):
+        if not feature_map.positional and maps.positions_are_read(feature_map):
+            what = "sequence of patches" if feature_map.layout.special_tokens else "feature map"
+            return Target(
+                feature_map=feature_map,
+                reason=f"the last {what} that every path from the input to the class score crosses, before pooling",
+            )
     raise NoFeatureMap(
-        "Between the image and the class score no feature map [B,h,w,K] of more than one position was found "
-        f"that every path crosses. {_spatial_layers(forward)}"
+        f"{forward.model_name!r} has no feature map of more than one position that every path from its input "
+        f"{forward.main.name!r} to the class score crosses. {maps.spatial_layers()}{_opaque(forward)}"
     )
 
 
-def _is_spatial(tensor: tf.Tensor) -> bool:
-    shape = tensor.shape
-    return bool(tensor.dtype.is_floating and shape.rank == 4 and None not in shape[1:] and shape[1] * shape[2] > 1)
+class _FeatureMaps:
+    """The spatial tensors of a forward pass, by where they lie and by name."""
+
+    def __init__(self, forward: ForwardPass) -> None:
+        self._forward = forward
+        self._cone = Cone(forward.start, forward.predictions)
+        self._outputs = {id(output.tensor): output for output in reversed(forward.outputs)}
+        self.crossed = tuple(self._crossed())
+
+    def _crossed(self) -> Iterator[FeatureMap]:
+        tensors = self._cone.learned_cuts()
+        rank = self._forward.main.spatial_rank
+        spatial = [tensor for tensor in tensors if self._layout(tensor, rank)]
+        # Sequences along one axis of an image, as text recognition reads them, only where no map of it is left.
+        ranks = (rank,) if rank and spatial else (3, 2, 1)
+        for tensor in tensors:
+            layout = next((found for one in ranks if (found := self._layout(tensor, one))), None)
+            layout = layout or self._tokens(tensor, tensors)
+            if layout is not None:
+                yield self._feature_map(tensor, layout)
+
+    def _layout(self, tensor: tf.Tensor, rank: int) -> Layout | None:
+        if not tensor.dtype.is_floating or tensor.shape.rank != rank + 2:
+            return None
+        return spatial_layout(tensor.shape, channels_first=self._channels_first(tensor))
+
+    def _channels_first(self, tensor: tf.Tensor) -> bool:
+        """Whether the layer that returned `tensor`, or the last one before it, says so."""
+        if id(tensor) in self._outputs:
+            return self._outputs[id(tensor)].data_format == "channels_first"
+        before = [one for one in self._forward.outputs if self._cone.precedes(one.tensor, tensor)]
+        return bool(before) and before[-1].data_format == "channels_first"
+
+    def _tokens(self, tensor: tf.Tensor, cuts: list[tf.Tensor]) -> Layout | None:
+        if not tensor.dtype.is_floating or tensor.shape.rank != 3:
+            return None
+        rank, size = self._forward.main.spatial_rank, self._forward.main.size
+        earlier = [self._layout(one, rank) for one in cuts if self._cone.precedes(one, tensor)]
+        return token_layout(tensor.shape, [layout.grid for layout in reversed(earlier) if layout], size)
+
+    def _feature_map(self, tensor: tf.Tensor, layout: Layout) -> FeatureMap:
+        output = self._outputs.get(id(tensor))
+        name = output.path if output else tensor.op.name
+        return FeatureMap(name=name, tensor=tensor, layout=layout, from_layer=output is not None)
+
+    def positions_are_read(self, feature_map: FeatureMap) -> bool:
+        """Whether the class score sees more than one position of it, or mixes them before it drops the others.
+
+        After the last attention only the class token of a Vision Transformer is read: the patches' gradients are zero.
+        """
+        count = feature_map.tensor.shape[1]
+        return feature_map.tensor.shape.rank != 3 or not self._cone.reads_one_of(count, feature_map.tensor)
+
+    def by_name(self, layer: str) -> FeatureMap:
+        for feature_map in self.crossed:
+            if layer == feature_map.name and not feature_map.from_layer:
+                return feature_map
+        paths = Counter(output.path for output in self._forward.outputs)
+        matches = [layer] if layer in paths else [path for path in paths if path.endswith(f"/{layer}")]
+        if not matches:
+            close = difflib.get_close_matches(layer, paths, n=5, cutoff=0.4)
+            hint = f"Close names: {', '.join(close)}." if close else self.spatial_layers()
+            raise LayerNotFound(f"{self._forward.model_name!r} called no layer named {layer!r}. {hint}")
+        if len(matches) > 1:
+            named = ", ".join(matches)
+            raise ExplanationError(f"Several layers are named {layer!r}: {named}. Give one of these in full.")
+        if paths[matches[0]] > 1:
+            raise ExplanationError(
+                f"Layer {matches[0]!r} is called {paths[matches[0]]} times, so its output is not one feature map. "
+                f"{self.spatial_layers()}"
+            )
+        return self._of_layer(matches[0])
+
+    def _of_layer(self, path: str) -> FeatureMap:
+        output = next(output for output in self._forward.outputs if output.path == path)
+        tensor = output.tensor
+        layout = self._any_layout(tensor)
+        if layout is None:
+            raise ExplanationError(
+                f"Layer {path!r} returns {tensor.shape}, not a feature map of more than one position. "
+                f"{self.spatial_layers()}"
+            )
+        feature_map = FeatureMap(name=path, tensor=tensor, layout=layout, from_layer=True)
+        if not self.positions_are_read(feature_map):
+            raise ExplanationError(
+                f"Of what layer {path!r} returns the class score reads one token alone, so no patch has a gradient. "
+                f"Choose a layer before the last attention. {self.spatial_layers()}"
+            )
+        return feature_map
+
+    def _any_layout(self, tensor: tf.Tensor) -> Layout | None:
+        rank = self._forward.main.spatial_rank
+        tokens = self._tokens(tensor, self._cone.learned_cuts()) if rank != 1 else None
+        return tokens or next((found for one in (3, 2, 1) if (found := self._layout(tensor, one))), None)
+
+    def spatial_layers(self) -> str:
+        """Return a sentence that names the layers which could be explained."""
+        named = dict.fromkeys(output.path for output in self._forward.outputs if self._any_layout(output.tensor))
+        spatial = list(named)
+        if not spatial:
+            return "No layer of this model returns one: Grad-CAM needs convolutional features, or tokens of patches."
+        shown = ", ".join(spatial[-8:])
+        return f"Layers that return one{' (the last 8)' if len(spatial) > 8 else ''}: {shown}."
 
 
-def _by_name(forward: ForwardPass, layer: str) -> FeatureMap:
-    for feature_map in candidates(forward):
-        if layer == feature_map.name and not feature_map.from_layer:
-            return feature_map
-    paths = Counter(output.path for output in forward.outputs)
-    matches = [layer] if layer in paths else [path for path in paths if path.endswith(f"/{layer}")]
-    if not matches:
-        close = difflib.get_close_matches(layer, paths, n=5, cutoff=0.4)
-        hint = f"Close names: {', '.join(close)}." if close else _spatial_layers(forward)
-        raise LayerNotFound(f"No layer named {layer!r} was called. {hint}")
-    if len(matches) > 1:
-        raise ExplanationError(f"Several layers are named {layer!r}: {', '.join(matches)}. Give one of these in full.")
-    if paths[matches[0]] > 1:
-        raise ExplanationError(
-            f"Layer {matches[0]!r} is called {paths[matches[0]]} times, so its output is not one feature map. "
-            f"{_spatial_layers(forward)}"
-        )
-    tensor = next(output.tensor for output in forward.outputs if output.path == matches[0])
-    if not _is_spatial(tensor):
-        raise ExplanationError(
-            f"Layer {matches[0]!r} returns {tensor.shape}, not a feature map [B,h,w,K] of more than one position. "
-            f"{_spatial_layers(forward)}"
-        )
-    return FeatureMap(name=matches[0], tensor=tensor, from_layer=True, positional=tensor.op.type in _POSITIONAL_OPS)
-
-
-def _spatial_layers(forward: ForwardPass) -> str:
-    spatial = list(dict.fromkeys(output.path for output in forward.outputs if _is_spatial(output.tensor)))
-    if not spatial:
-        return "No layer of this model returns one: Grad-CAM needs convolutional features."
-    shown = ", ".join(spatial[-8:])
-    return f"Layers with a [B,h,w,K] output{' (the last 8)' if len(spatial) > 8 else ''}: {shown}."
-
-
-def _cuts(images: tf.Tensor, predictions: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Yield the tensors that every floating path from `images` to `predictions` crosses, in graph order.
-
-    Walking operations in creation order, which is topological, an operation is a cut where no edge from an
-    earlier one reaches past it.
-    """
-    cone = _operations_between(images, predictions)
-    position = {operation: index for index, operation in enumerate(cone)}
-    farthest = 0
-    for index, operation in enumerate(cone):
-        carriers = [
-            (tensor, [position[consumer] for consumer in tensor.consumers() if consumer in position])
-            for tensor in operation.outputs
-        ]
-        used = [(tensor, consumers) for tensor, consumers in carriers if consumers]
-        if farthest <= index and len(used) == 1:
-            yield used[0][0]
-        farthest = max([farthest, *(consumer for _, consumers in used for consumer in consumers)])
-
-
-def _operations_between(start: tf.Tensor, end: tf.Tensor) -> Sequence[tf.Operation]:
-    forward: set[tf.Operation] = set()
-    frontier = list(start.consumers())
-    while frontier:
-        operation = frontier.pop()
-        if operation not in forward:
-            forward.add(operation)
-            frontier += [
-                user for tensor in operation.outputs if tensor.dtype.is_floating for user in tensor.consumers()
-            ]
-    backward: set[tf.Operation] = set()
-    frontier = [end.op]
-    while frontier:
-        operation = frontier.pop()
-        if operation in forward and operation not in backward:
-            backward.add(operation)
-            frontier += [tensor.op for tensor in operation.inputs]
-    return [operation for operation in end.graph.get_operations() if operation in backward]
+def _opaque(forward: ForwardPass) -> str:
+    graph = forward.predictions.graph
+    calls = [operation.name for operation in graph.get_operations() if operation.type in OPAQUE_CALLS]
+    if not calls:
+        return ""
+    return (
+        f" The model calls a finished graph ({calls[0]}), as TFSMLayer does, that cannot be looked into: "
+        "export the Keras model it was saved from."
+    )

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from gradcam_export.errors import UnsupportedHead
+from gradcam_export.graph.images import Preprocessing, resolve_preprocessing
 from gradcam_export.keras_model.tap import LayerOutput, tap
 
 if TYPE_CHECKING:
@@ -17,19 +18,56 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from gradcam_export.graph.images import Preprocessing
+    from gradcam_export.keras_model.inputs import ClassifierInputs, ModelInput
+    from gradcam_export.keras_model.load import LoadedClassifier
+    from gradcam_export.options import ExportOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A model with all that it takes to call it: what is traced, and what is run live to compare with."""
+
+    model: Any
+    """A Keras model."""
+    inputs: ClassifierInputs
+    preprocessing: Preprocessing
+    """Pixels → the model's input; of the main input, and of every image beside it."""
+    output: str | None = None
+    """Which of several outputs holds the class scores."""
+
+
+def classifier_of(loaded: LoadedClassifier, options: ExportOptions) -> Classifier:
+    """Join what was loaded with what was asked for.
+
+    Raises:
+        OptionError: the preprocessing does not exist, or does not fit the input.
+        LoadError: the preprocessing's function does not exist.
+    """
+    main = loaded.inputs.main
+    preprocessing = resolve_preprocessing(options.preprocessing, loaded.preprocess_input, main.shape[-1])
+    return Classifier(model=loaded.model, inputs=loaded.inputs, preprocessing=preprocessing, output=options.output)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardPass:
     """Tensors of one forward pass, in inference mode."""
 
-    images: tf.Tensor
-    """uint8 `[B,H,W,C]`."""
+    model_name: str
+    inputs: Mapping[str, tf.Tensor]
+    """By the signatures' names, the batch first."""
+    main: ModelInput
+    """The input whose positions are explained."""
+    model_input: tf.Tensor
+    """What the model gets for it, preprocessed and in its own order of axes."""
     predictions: tf.Tensor
     """`[B,N]`, whatever float type the model computes in."""
     outputs: tuple[LayerOutput, ...]
     """What each layer returned, in order of return."""
+
+    @property
+    def start(self) -> tf.Tensor:
+        """The main input."""
+        return self.inputs[self.main.name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,41 +95,51 @@ def inlined() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def forward(model: keras.Model, images: tf.Tensor, preprocessing: Preprocessing) -> ForwardPass:
-    """Add the forward pass of `model` to the current graph.
+def forward(classifier: Classifier, inputs: Mapping[str, tf.Tensor]) -> ForwardPass:
+    """Add the forward pass of a classifier to the current graph.
 
     Args:
-        model: a built classifier.
-        images: uint8 `[B,H,W,C]`.
-        preprocessing: pixels → the model's input.
+        classifier: a built classifier.
+        inputs: by the signatures' names, `[B,...]`.
 
     Raises:
-        UnsupportedHead: the model does not return one score vector per image.
+        UnsupportedHead: it does not return one score vector per input, or not under that name.
     """
-    with tap(model) as outputs:
-        result = model(preprocessing(images), training=False)
-    return ForwardPass(images=images, predictions=_score_vectors(result, model.name), outputs=tuple(outputs))
+    main = classifier.inputs.main
+    given = {one.name: _prepared(inputs[one.name], one, classifier) for one in classifier.inputs}
+    with tap(classifier.model) as outputs:
+        result = classifier.model(classifier.inputs.pack(list(given.values())), training=False)
+    scores = _chosen_output(result, classifier)
+    return ForwardPass(
+        model_name=classifier.model.name,
+        inputs=inputs,
+        main=main,
+        model_input=given[main.name],
+        predictions=_score_vectors(scores, classifier.model.name),
+        outputs=tuple(outputs),
+    )
 
 
-def trace(model: keras.Model, input_shape: tuple[int, int, int], preprocessing: Preprocessing) -> TracedClassifier:
-    """Trace `model` on uint8 images of `input_shape` `(H, W, C)`.
+def trace(classifier: Classifier) -> TracedClassifier:
+    """Trace `classifier` on inputs of its sizes and any number of rows.
 
     Raises:
-        UnsupportedHead: the model does not return one score vector per image.
+        UnsupportedHead: as `forward`.
     """
     passes: list[ForwardPass] = []
     weights: dict[str, np.ndarray[Any, Any]] = {}
-    variables = [(variable, variable.value.numpy()) for variable in model.variables]
+    # Variables of tf_keras know no StatelessScope; they arrive as captures.
+    variables = [(one, one.value.numpy()) for one in classifier.model.variables if isinstance(one, keras.Variable)]
 
-    @tf.function(input_signature=[images_spec(input_shape)], autograph=False)
-    def classify(images: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=[input_specs(classifier.inputs)], autograph=False)
+    def classify(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         bindings = []
         for index, (variable, value) in enumerate(variables):
             placeholder = tf.compat.v1.placeholder(value.dtype, value.shape, name=f"weight_{index}")
             weights[placeholder.op.name] = value
             bindings.append((variable, placeholder))
         with keras.StatelessScope(state_mapping=bindings):
-            passes.append(forward(model, images, preprocessing))
+            passes.append(forward(classifier, inputs))
         return passes[0].predictions
 
     with inlined():
@@ -103,17 +151,45 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int], preprocessing: 
     return TracedClassifier(graph=graph, forward=passes[0], weights=weights)
 
 
-def images_spec(input_shape: tuple[int, int, int]) -> tf.TensorSpec:
-    """Return the signature's spec of uint8 images `[B,H,W,C]`."""
-    return tf.TensorSpec([None, *input_shape], tf.uint8, name="images")
+def input_specs(inputs: ClassifierInputs) -> dict[str, tf.TensorSpec]:
+    """Return the signature's specs of the inputs `[B,...]`, by name."""
+    return {one.name: tf.TensorSpec([None, *one.shape], one.dtype, name=one.name) for one in inputs}
+
+
+def _prepared(tensor: tf.Tensor, one: ModelInput, classifier: Classifier) -> tf.Tensor:
+    """Turn a signature's input into the model's."""
+    if one.is_image or (one.dtype == "float32" and one is classifier.inputs.main):
+        tensor = classifier.preprocessing(tensor)
+    if one.is_image and one.channels_first:
+        tensor = tf.transpose(tensor, [0, 3, 1, 2])
+    wanted = tf.as_dtype(one.model_dtype)
+    return tf.cast(tensor, wanted) if wanted.is_integer or wanted == tf.float64 else tensor
+
+
+def _chosen_output(result: Any, classifier: Classifier) -> Any:
+    """Return the one output that holds the class scores."""
+    model, name = classifier.model, classifier.output
+    if tf.is_tensor(result):
+        if name is None:
+            return result
+        raise UnsupportedHead(f"{model.name!r} has a single output; leave out --output {name}.")
+    if isinstance(result, dict):
+        named = {str(key): value for key, value in result.items()}
+    else:
+        names = getattr(model, "output_names", None) or ()
+        fits = len(set(names)) == len(result)
+        named = dict(zip(names if fits else map(str, range(len(result))), result, strict=True))
+    if name is None and len(named) == 1:
+        return next(iter(named.values()))
+    if name not in named:
+        asked = "several outputs" if name is None else f"no output {name!r}"
+        raise UnsupportedHead(f"{model.name!r} has {asked}: say which to explain with --output: {', '.join(named)}.")
+    return named[name]
 
 
 def _score_vectors(result: Any, name: str) -> tf.Tensor:
     if not tf.is_tensor(result):
-        raise UnsupportedHead(
-            f"{name!r} returns a {type(result).__name__} of {len(result)} outputs; one score vector per image "
-            "is needed."
-        )
+        raise UnsupportedHead(f"{name!r} returns a {type(result).__name__} there; one score vector is needed.")
     shape = result.shape
     if shape.rank == 1:
         return tf.expand_dims(result, axis=-1)

@@ -14,23 +14,27 @@ import keras
 import numpy as np
 
 from gradcam_export.errors import LoadError
+from gradcam_export.keras_model.inputs import find_inputs, is_built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gradcam_export.keras_model.inputs import ClassifierInputs
+
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5")
-DEFAULT_CHANNELS = 3
+_UNLOADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
+"""What Keras raises for a file that it cannot read or rebuild (3.15, 2.20)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedClassifier:
-    """A built Keras model and what is known of its input."""
+    """A built Keras model and what is known of its inputs."""
 
-    model: keras.Model
+    model: Any
+    """A `keras.Model`, or one of `tf_keras` (Keras 2)."""
     source: str
     """Where it came from, as the user named it."""
-    input_shape: tuple[int, int, int]
-    """`(H, W, C)`."""
+    inputs: ClassifierInputs
     preprocess_input: Callable[[Any], Any] | None
     """What the factory's own module prescribes, for `keras.applications`."""
 
@@ -38,8 +42,8 @@ class LoadedClassifier:
         """Return `sha256:…` over the names and values of all weights."""
         sha = hashlib.sha256()
         for variable in self.model.variables:
-            sha.update(variable.path.encode())
-            sha.update(np.ascontiguousarray(variable.value.numpy()).data)
+            sha.update(getattr(variable, "path", variable.name).encode())
+            sha.update(np.ascontiguousarray(variable.numpy()).data)
         return f"sha256:{sha.hexdigest()}"
 
 
@@ -53,16 +57,21 @@ def load_classifier(
     """Load the classifier that `source` names, and build it where it was never called.
 
     Args:
-        source: a Keras model, a `.keras` or `.h5` file, or `package.module:factory`.
-        image_size: `(H, W)` or `(H, W, C)`, needed where the model leaves its input size open.
+        source: a Keras model, a `.keras` or `.h5` file, or `package.module:factory`; Keras 3, or Keras 2 (`tf_keras`).
+        image_size: sizes along the spatial axes (and the channels), needed where the model leaves them open.
         factory_args: keyword arguments for the factory.
         safe_mode: refuse to run code stored inside a `.keras` file.
 
     Raises:
         LoadError: nothing loadable is there, or its input size is missing or contradicts `image_size`.
     """
+    if keras.config.backend() != "tensorflow":
+        raise LoadError(
+            f"Keras runs on {keras.config.backend()}; SavedModels need TensorFlow: set KERAS_BACKEND=tensorflow. "
+            "A .keras file trained on any backend loads there."
+        )
     preprocess_input = None
-    if isinstance(source, keras.Model):
+    if _is_model(source):
         model, name = source, f"{type(source).__name__} {source.name!r}"
     elif Path(source).suffix in FILE_SUFFIXES:
         model, name = _from_file(Path(source), safe_mode=safe_mode), Path(source).name
@@ -74,23 +83,45 @@ def load_classifier(
             f"{source}: neither a {' or '.join(FILE_SUFFIXES[:2])} file nor package.module:factory. "
             "Name one of them, or pass a keras.Model object."
         )
-    if not isinstance(model, keras.Model):
+    if not _is_model(model):
         raise LoadError(f"{name} gave a {type(model).__name__}, not a keras.Model.")
-    shape = _input_shape(model, image_size)
-    if _known_input_shape(model) is None:
+    inputs = find_inputs(model, image_size)
+    if not is_built(model):
         # A subclassed model has no weights before its first call, and tracing must not create any.
-        model(np.zeros((1, *shape), np.float32), training=False)
-    return LoadedClassifier(model=model, source=name, input_shape=shape, preprocess_input=preprocess_input)
+        model(inputs.zeros(), training=False)
+    return LoadedClassifier(model=model, source=name, inputs=inputs, preprocess_input=preprocess_input)
 
 
-def _from_file(path: Path, *, safe_mode: bool) -> keras.Model:
+def _is_model(value: Any) -> bool:
+    """Whether `value` is a model of Keras 3 or, where `tf_keras` was imported to make one, of Keras 2."""
+    legacy = sys.modules.get("tf_keras")
+    return isinstance(value, keras.Model) or (legacy is not None and isinstance(value, legacy.Model))
+
+
+def _from_file(path: Path, *, safe_mode: bool) -> Any:
     if not path.is_file():
         raise LoadError(f"{path}: no such file.")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=safe_mode)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LoadError(f"{path}: Keras {keras.__version__} cannot load it: {reason}") from error
+    except _UNLOADABLE as error:
+        message = f"{path}: Keras {keras.__version__} cannot load it: {_first_line(error)}"
+        return _from_keras_2_file(path, message, error, safe_mode=safe_mode)
+
+
+def _from_keras_2_file(path: Path, message: str, error: Exception, *, safe_mode: bool) -> Any:
+    """Load with `tf_keras` what Keras 3 cannot; `error` is what it said."""
+    try:
+        legacy = importlib.import_module("tf_keras")
+    except ModuleNotFoundError:
+        raise LoadError(f"{message} (A file of Keras 2 needs tf_keras: pip install gradcam-export[keras2].)") from error
+    try:
+        return legacy.saving.load_model(path, compile=False, safe_mode=safe_mode)
+    except _UNLOADABLE as second:
+        raise LoadError(f"{message}; nor can Keras {legacy.__version__}: {_first_line(second)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def import_object(name: str) -> Any:
@@ -131,29 +162,3 @@ def _from_factory(name: str, factory_args: Mapping[str, Any]) -> tuple[Any, Call
     if module is None or not module.__name__.startswith("keras.src.applications"):
         return model, None
     return model, getattr(module, "preprocess_input", None)
-
-
-def _known_input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
-    """The model's own `(B, H, W, C)`, or `None` where it was never built."""
-    try:
-        shape = model.input_shape
-    except AttributeError:
-        shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
-    if isinstance(shape, (list, dict)) and not all(isinstance(n, int | None) for n in shape):
-        raise LoadError(f"{model.name!r} has {len(shape)} inputs; a classifier of one image is needed.")
-    return None if shape is None else tuple(shape)
-
-
-def _input_shape(model: keras.Model, image_size: tuple[int, ...] | None) -> tuple[int, int, int]:
-    known = _known_input_shape(model) or (None, None, None, None)
-    if len(known) != 4:
-        raise LoadError(f"{model.name!r} takes an input of shape {known}; images [B,H,W,C] are needed.")
-    asked = (*(image_size or (None, None)), None, None)[:3]
-    height, width, channels = (own or wanted for own, wanted in zip(known[1:], asked, strict=True))
-    for own, wanted in zip(known[1:], asked, strict=True):
-        if own and wanted and own != wanted:
-            size = "x".join(map(str, known[1:]))
-            raise LoadError(f"{model.name!r} takes images of {size}, not {'x'.join(map(str, image_size or ()))}.")
-    if not (height and width):
-        raise LoadError(f"{model.name!r} leaves its image size open: say it with --image-size HxW (image_size=(H, W)).")
-    return height, width, channels or DEFAULT_CHANNELS

@@ -22,6 +22,8 @@ class LayerOutput:
     path: str
     """Names of the layer and of those that called it, outermost first: `outer/inner`."""
     tensor: tf.Tensor
+    data_format: str | None
+    """`channels_first` or `channels_last`, of the layer itself or of the last one before it that says."""
 
 
 @contextmanager
@@ -33,6 +35,7 @@ def tap(model: keras.Model) -> Iterator[list[LayerOutput]]:
     """
     outputs: list[LayerOutput] = []
     running: list[str] = []
+    data_format: str | None = None
     layers = {id(layer): layer for layer in model._flatten_layers(include_self=False)}.values()
 
     def listening(layer: Any) -> Callable[..., Any]:
@@ -40,11 +43,13 @@ def tap(model: keras.Model) -> Iterator[list[LayerOutput]]:
 
         @wraps(call)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
+            nonlocal data_format
             running.append(layer.name)
             try:
                 result = call(*args, **kwargs)
+                data_format = getattr(layer, "data_format", None) or data_format
                 if tf.is_tensor(result):
-                    outputs.append(LayerOutput("/".join(running), result))
+                    outputs.append(LayerOutput("/".join(running), result, data_format))
             finally:
                 running.pop()
             return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from gradcam_export import contract
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from gradcam_export.manifest import Manifest
@@ -26,7 +26,7 @@ def write_warmup(path: Path, manifest: Manifest) -> None:
     """
     with tf.io.TFRecordWriter(str(path)) as writer:
         for size in manifest.batching["allowed_batch_sizes"]:
-            for signature, inputs in _requests(manifest.input["shape"], size):
+            for signature, inputs in _requests(manifest, size):
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.name = manifest.model["name"]
@@ -48,11 +48,23 @@ def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         yield request.model_spec.signature_name, inputs
 
 
-def _requests(input_shape: Sequence[int], size: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    # Noise, not zeros: kernels that choose an algorithm by trying see ordinary values.
-    images = np.random.default_rng(0).integers(0, 256, (size, *input_shape), np.uint8)
-    yield contract.SERVING_DEFAULT, {contract.IMAGES: images}
-    predicted = np.full(size, contract.PREDICTED_CLASS, np.int32)
-    yield contract.EXPLAIN, {contract.IMAGES: images, contract.CLASS_INDEX: predicted}
-    yield contract.PREDICT, {contract.IMAGES: images}
+def _requests(manifest: Manifest, size: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    inputs = {one["name"]: _values(one, size) for one in (manifest.input, *manifest.more_inputs)}
+    chosen = inputs | {contract.CLASS_INDEX: np.full(size, contract.PREDICTED_CLASS, np.int32)}
+    yield contract.SERVING_DEFAULT, inputs
+    yield contract.EXPLAIN, chosen
+    yield contract.TOP_K, inputs
+    yield contract.PREDICT, inputs
+    for method in manifest.explanation["methods"][1:]:
+        yield contract.explain_signature(method), chosen
     yield contract.DESCRIBE, {contract.KEY: np.array([contract.DESCRIBE_MANIFEST.encode()] * size, object)}
+
+
+def _values(one: Mapping[str, Any], size: int) -> np.ndarray:
+    # Noise, not zeros: kernels that choose an algorithm by trying see ordinary values.
+    random = np.random.default_rng(0)
+    shape = (size, *one["shape"])
+    if one["dtype"] == "float32":
+        return random.standard_normal(shape, np.float32)
+    # Of tokens no more is known than that there are two.
+    return random.integers(0, 256 if one["dtype"] == "uint8" else 2, shape, one["dtype"])
