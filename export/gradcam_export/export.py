@@ -113,7 +113,7 @@ def export_classifier(
         with step("verify"):
             inputs = verification_inputs([manifest.input, *manifest.more_inputs], asked.images)
             expected = Path(workspace, "expected.npz")
-            np.savez(expected, **live_values(classifier, inputs, asked))
+            np.savez(expected, allow_pickle=False, **live_values(classifier, inputs, asked))
             report = verify_in_fresh_process(directory, expected)
             manifest = replace(manifest, verified=report.to_manifest())
             write_facts(manifest, directory)

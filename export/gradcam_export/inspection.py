@@ -169,7 +169,7 @@ def _remarks(classifier: Classifier, choice: Choice, *, labelled: bool) -> Itera
         yield f"features are {choice.target.feature_map.tensor.dtype.name}: maps are known to about 0.02"
     for name in choice.methods:
         if METHODS[name].asks_again:
-            yield f"{name} sends altered inputs through the model again, up to one for each of {layout.channels} channels"
+            yield f"{name} asks the model again for altered inputs, up to {layout.channels} (one a channel)"
 
 
 def _times(grid: tuple[int, ...]) -> str:

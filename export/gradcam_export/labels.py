@@ -37,7 +37,7 @@ def read_labels(labels: Sequence[str] | str | Path | None) -> tuple[str, ...] | 
 
 
 def labels_of(names: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
-    """Return one label per class: the given `names`, or `class_0`, `class_1`, …
+    """Return one label per class: the given `names`, or `class_0`, `class_1` and so on.
 
     Raises:
         LabelsError: there are not as many names as classes.

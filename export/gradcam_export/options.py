@@ -120,13 +120,11 @@ class ExportOptions:
         return (self.method,) if isinstance(self.method, str) else tuple(self.method)
 
     def __post_init__(self) -> None:
-        for name, kind in (("score", ScoreKind), ("weights", WeightStorage), ("batching", Batching)):
-            value = getattr(self, name)
-            if value not in choices(kind):
-                raise OptionError(f"{name} must be one of {', '.join(choices(kind))}; got {value!r}.")
+        kinds = {"score": ScoreKind, "weights": WeightStorage, "batching": Batching}
+        for name, kind in kinds.items():
+            _check_choice(name, getattr(self, name), kind)
         for method in self.methods:
-            if method not in choices(Method):
-                raise OptionError(f"method must be one of {', '.join(choices(Method))}; got {method!r}.")
+            _check_choice("method", method, Method)
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise OptionError(f"method must name one CAM method, or several, each once; got {self.method!r}.")
         for name in ("top_k", "chunk"):
@@ -138,3 +136,8 @@ class ExportOptions:
             raise OptionError(f"version must be a number from 0 up; got {self.version!r}.")
         if self.images is not None and not Path(self.images).is_dir():
             raise OptionError(f"images must be a folder of images; {self.images} is none.")
+
+
+def _check_choice(name: str, value: Any, kind: Any) -> None:
+    if value not in choices(kind):
+        raise OptionError(f"{name} must be one of {', '.join(choices(kind))}; got {value!r}.")

@@ -56,7 +56,7 @@ class ExpectedHeatmaps:
         return compare(f"heatmap of {method}", heatmap, wanted, self.tolerance, self.slack(method))
 
     def _normalise(self, method: str, draw: int) -> Array:
-        """Return the map divided by its maximum, `[rows,P]`; of values shaken by their rounding where `draw` is not 0."""
+        """Return the map divided by its maximum, `[rows,P]`; of values shaken by rounding where `draw` is not 0."""
         raised = oracle.heatmap(method, self._evidence(method, draw))
         peak = raised.max(axis=1, keepdims=True)
         return raised / np.where(peak > 0, peak, 1)
@@ -75,5 +75,5 @@ class ExpectedHeatmaps:
     def _shaken(self, value: Array, name: str, random: np.random.Generator) -> Array:
         exact = value.astype(np.float64)
         # A score is a sum of many terms, so its rounding is that of the largest score.
-        scale = np.abs(exact).max(initial=0.0) if name.endswith("score") or name.endswith("scores") else np.abs(exact)
+        scale = np.abs(exact).max(initial=0.0) if name.endswith(("score", "scores")) else np.abs(exact)
         return exact + self._rounding * scale * random.standard_normal(exact.shape)

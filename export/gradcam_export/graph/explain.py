@@ -99,8 +99,8 @@ def _check_method(name: str, forward: ForwardPass, choice: Choice) -> None:
             )
     if method.asks_again and not forward.model_input.dtype.is_floating:
         raise ExplanationError(
-            f"Method {name!r} scales the input, which {forward.model_name!r} takes as {forward.model_input.dtype.name}. "
-            "Use a method of gradients, such as --method gradcam."
+            f"Method {name!r} masks the input by degrees, but {forward.model_name!r} takes "
+            f"{forward.model_input.dtype.name}. Use a method of gradients, such as --method gradcam."
         )
 
 
@@ -122,7 +122,7 @@ class TracedEvidence:
         """As `Evidence.features`."""
         return self._choice.layout.flatten(self._choice.target.feature_map.tensor)
 
-    def gradients(self, method: CamMethod) -> tf.Tensor:
+    def gradients(self, method: CamMethod[Any]) -> tf.Tensor:
         """Return the gradient of the method's direction, `[B,P,K]`.
 
         Raises:
@@ -133,7 +133,7 @@ class TracedEvidence:
             self._gradients[kind] = self._gradient_of(method)
         return self._gradients[kind]
 
-    def _gradient_of(self, method: CamMethod) -> tf.Tensor:
+    def _gradient_of(self, method: CamMethod[Any]) -> tf.Tensor:
         head, feature_map = self._choice.head, self._choice.target.feature_map
         # Row i of the scores depends on row i of the features alone, so each row gets the gradient of its own score.
         direction = method.direction(head.explained, head.direction(self._class_index))
@@ -151,7 +151,7 @@ class TracedEvidence:
             )
         return self._choice.layout.flatten(tf.convert_to_tensor(gradient))
 
-    def of(self, method: CamMethod) -> MethodEvidence:
+    def of(self, method: CamMethod[Any]) -> MethodEvidence:
         """Return what `method` may ask."""
         return MethodEvidence(shared=self, method=method)
 
@@ -161,7 +161,7 @@ class MethodEvidence:
     """`Evidence` for a method that asks for features and gradients alone."""
 
     shared: TracedEvidence
-    method: CamMethod
+    method: CamMethod[Any]
 
     @property
     def features(self) -> tf.Tensor:
@@ -236,9 +236,7 @@ def _top_k(choice: Choice, best: tf.Tensor) -> Mapping[str, tf.Tensor]:
     method = METHODS[choice.methods[0]]
     if method.asks_again:
         return {}
-    maps = []
-    for one in tf.unstack(best, axis=1):
-        maps.append(method.combine(TracedEvidence(choice, one).of(method)))
+    maps = [method.combine(TracedEvidence(choice, one).of(method)) for one in tf.unstack(best, axis=1)]
     signed = tf.stack(maps, axis=1)  # [B, T, P]
     positions = signed.shape[-1]
     heatmap, peak = normalise(tf.reshape(signed, [-1, positions]))

@@ -97,10 +97,11 @@ def find_inputs(model: Any, image_size: tuple[int, ...] | None) -> ClassifierInp
     structure, leaves = _leaves(model, image_size)
     first = any(getattr(layer, "data_format", None) == "channels_first" for layer in model._flatten_layers())
     largest = max(range(len(leaves)), key=lambda index: len(leaves[index][1]))
-    inputs = [
-        _model_input(name, _sizes(model.name, shape, image_size if index == largest else None, first), dtype, first)
-        for index, (name, shape, dtype) in enumerate(leaves)
-    ]
+    inputs = []
+    for index, (name, known, dtype) in enumerate(leaves):
+        asked = image_size if index == largest else None
+        shape = _sizes(model.name, known, asked, channels_first=first)
+        inputs.append(_model_input(name, shape, dtype, channels_first=first))
     return ClassifierInputs(inputs=tuple(_named(inputs)), structure=structure)
 
 
@@ -150,7 +151,7 @@ def _is_shape(value: Any) -> bool:
 
 
 def _sizes(
-    model: str, known: tuple[int | None, ...], asked: tuple[int, ...] | None, channels_first: bool
+    model: str, known: tuple[int | None, ...], asked: tuple[int, ...] | None, *, channels_first: bool
 ) -> tuple[int, ...]:
     """Return `known` with its open sizes filled from `asked`, which may leave the channels out."""
     if asked is not None and len(asked) not in (len(known), len(known) - 1):
@@ -180,7 +181,7 @@ def _size(shape: Sequence[int | None]) -> str:
     return "x".join("?" if size is None else str(size) for size in shape)
 
 
-def _model_input(name: str, shape: tuple[int, ...], dtype: str, channels_first: bool) -> ModelInput:
+def _model_input(name: str, shape: tuple[int, ...], dtype: str, *, channels_first: bool) -> ModelInput:
     kind = tf.as_dtype(dtype)
     if not (kind.is_floating or kind.is_integer):
         raise LoadError(f"input {name!r} takes {dtype}; a classifier of numbers is needed.")

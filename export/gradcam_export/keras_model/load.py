@@ -70,9 +70,10 @@ def load_classifier(
             f"Keras runs on {keras.config.backend()}; SavedModels need TensorFlow: set KERAS_BACKEND=tensorflow. "
             "A .keras file trained on any backend loads there."
         )
+    model: Any
     preprocess_input = None
-    if _is_model(source):
-        model, name = source, f"{type(source).__name__} {source.name!r}"
+    if not isinstance(source, str | Path):
+        model, name = source, f"{type(source).__name__} {getattr(source, 'name', '')!r}"
     elif Path(source).suffix in FILE_SUFFIXES:
         model, name = _from_file(Path(source), safe_mode=safe_mode), Path(source).name
     elif ":" in str(source):

@@ -1,7 +1,9 @@
 """CAM methods, by the name that options and manifests use."""
 
+from typing import Any
+
 from gradcam_export.methods.ablationcam import AblationCam
-from gradcam_export.methods.base import CamMethod, Evidence
+from gradcam_export.methods.base import CamMethod, Evidence, ScoredEvidence
 from gradcam_export.methods.cam import Cam
 from gradcam_export.methods.counterfactual import Counterfactual
 from gradcam_export.methods.eigencam import EigenCam
@@ -15,7 +17,7 @@ from gradcam_export.methods.layercam import LayerCam
 from gradcam_export.methods.scorecam import ScoreCam
 from gradcam_export.methods.xgradcam import XGradCam
 
-METHODS: dict[str, CamMethod] = {
+METHODS: dict[str, CamMethod[Any]] = {
     "cam": Cam(),
     "gradcam": GradCam(),
     "gradcam++": GradCamPlusPlus(),
@@ -31,4 +33,4 @@ METHODS: dict[str, CamMethod] = {
     "counterfactual": Counterfactual(),
 }
 
-__all__ = ["METHODS", "CamMethod", "Evidence"]
+__all__ = ["METHODS", "CamMethod", "Evidence", "ScoredEvidence"]

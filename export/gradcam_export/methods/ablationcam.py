@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, ScoredEvidence
 from gradcam_export.methods.weighing import weigh_channels
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
-class AblationCam(CamMethod):
+class AblationCam(CamMethod[ScoredEvidence]):
     """Weighs each channel by the share of the score that is lost without it, without gradients.
 
     As in the paper the share is of the score itself: where that is negative, so is the share of a channel that raises
@@ -23,7 +20,7 @@ class AblationCam(CamMethod):
 
     asks_again: ClassVar[bool] = True
 
-    def combine(self, evidence: Evidence) -> tf.Tensor:
+    def combine(self, evidence: ScoredEvidence) -> tf.Tensor:
         """Return `sum_k w_k A_k`, `[B,P]`, with `w_k = (y - y_k) / y` and `y_k` the score without channel k."""
         score = evidence.score[:, tf.newaxis]
         return weigh_channels(evidence.features, tf.math.divide_no_nan(score - evidence.ablated_scores(), score))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -24,6 +24,14 @@ class Evidence(Protocol):
     def gradients(self) -> tf.Tensor:
         """The gradient of the method's own direction (`y`, unless it says otherwise) by A, `[B,P,K]`."""
 
+
+class ScoredEvidence(Protocol):
+    """What is known of each image's class score `y` by asking for that of altered inputs; otherwise as `Evidence`."""
+
+    @property
+    def features(self) -> tf.Tensor:
+        """The feature map A, `[B,P,K]`."""
+
     @property
     def score(self) -> tf.Tensor:
         """`y`, `[B]`: the explained score of each image's class."""
@@ -32,7 +40,7 @@ class Evidence(Protocol):
         """Return `y` of the input times a mask: each channel, upsampled to the input and scaled to 0..1.
 
         Args:
-            channels: int32 `[B,n]`, which channels of each image are the masks.
+            channels: int32 `[B,n]`, which channels of each image are the masks; chosen by its features alone.
 
         Returns:
             `[B,n]`.
@@ -42,11 +50,14 @@ class Evidence(Protocol):
         """Return `y` with each channel of the feature map set to zero in turn, `[B,K]`."""
 
 
-class CamMethod(ABC):
-    """Turns the evidence into one map per image."""
+E = TypeVar("E", contravariant=True)
+
+
+class CamMethod(ABC, Generic[E]):
+    """Turns the evidence, `Evidence` or `ScoredEvidence`, into one map per image."""
 
     asks_again: ClassVar[bool] = False
-    """Whether it asks for scores of altered inputs: forward passes, many of them."""
+    """Whether its evidence is `ScoredEvidence`: forward passes, many of them."""
 
     needs_pooled_head: ClassVar[bool] = False
     """Whether it exists only where one linear layer follows global average pooling."""
@@ -61,5 +72,5 @@ class CamMethod(ABC):
         return chosen
 
     @abstractmethod
-    def combine(self, evidence: Evidence) -> tf.Tensor:
+    def combine(self, evidence: E) -> tf.Tensor:
         """Return the signed map, before ReLU: `[B,P]`; row i depends on row i of the evidence alone."""

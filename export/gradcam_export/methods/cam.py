@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, Evidence
 from gradcam_export.methods.weighing import weigh_channels
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
-class Cam(CamMethod):
+class Cam(CamMethod[Evidence]):
     """Weighs each channel by the class's weight in the dense layer that follows global average pooling (equation 2).
 
     Under that head the gradient is the weight divided by the number of positions, at every position, so its sum is

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, Evidence
 from gradcam_export.methods.gradcam import weigh_by_mean
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from gradcam_export.methods.base import Evidence
-
 
 @final
-class Counterfactual(CamMethod):
+class Counterfactual(CamMethod[Evidence]):
     """Shows what lowers the score: Grad-CAM of the negated gradient (the paper's counterfactual explanations)."""
 
     def combine(self, evidence: Evidence) -> tf.Tensor:

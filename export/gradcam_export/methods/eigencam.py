@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, Evidence
 from gradcam_export.methods.weighing import weigh_channels
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
-class EigenCam(CamMethod):
+class EigenCam(CamMethod[Evidence]):
     """Projects each position on the feature map's first right singular vector, not centred; no class plays a part.
 
     A singular vector's sign is arbitrary: here the map's sum is not negative.

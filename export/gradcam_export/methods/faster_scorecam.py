@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, ScoredEvidence
 from gradcam_export.methods.weighing import weigh_channels
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
 @dataclass(frozen=True)
-class FasterScoreCam(CamMethod):
+class FasterScoreCam(CamMethod[ScoredEvidence]):
     """Score-CAM of each image's channels of largest standard deviation over the positions.
 
     The proposal of tabayashi0117's Score-CAM repository: flat channels mask little, and each costs a forward pass.
@@ -26,7 +23,7 @@ class FasterScoreCam(CamMethod):
     """How many, or all where there are fewer."""
     asks_again: ClassVar[bool] = True
 
-    def combine(self, evidence: Evidence) -> tf.Tensor:
+    def combine(self, evidence: ScoredEvidence) -> tf.Tensor:
         """Return `sum_k w_k A_k` over these channels, `[B,P]`, `w` the softmax over them of the masked scores."""
         features = evidence.features
         spread = tf.math.reduce_variance(features, axis=1)  # [B, K]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, Evidence
 from gradcam_export.methods.gradcam import weigh_by_mean
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
 @dataclass(frozen=True)
-class FinerCam(CamMethod):
+class FinerCam(CamMethod[Evidence]):
     """Grad-CAM of what tells the class from those most like it.
 
     With one output there is no other class to compare with, and this is Grad-CAM. That is exact for a single unit of

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, Evidence
 from gradcam_export.methods.weighing import weigh_channels
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
-class GradCamPlusPlus(CamMethod):
+class GradCamPlusPlus(CamMethod[Evidence]):
     """Weighs each channel by its positive gradients, the less the more of the channel is active.
 
     The paper explains `exp(y)`: the exponential cancels in its alpha and leaves one positive factor per image, which

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, Evidence
 from gradcam_export.methods.gradcam import weigh_by_mean
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
-class GuidedGradCamWeights(CamMethod):
+class GuidedGradCamWeights(CamMethod[Evidence]):
     """Weighs each channel by the mean of its gradient where both the gradient and the activation are positive.
 
     Neither the paper's Grad-CAM nor its Guided Grad-CAM, which guides the gradient through the whole network: here

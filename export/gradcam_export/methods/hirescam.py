@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
+from gradcam_export.methods.base import CamMethod, Evidence
 
 
 @final
-class HiResCam(CamMethod):
+class HiResCam(CamMethod[Evidence]):
     """Multiplies each position of each channel by its own gradient.
 
     Where one linear layer follows the feature map, the signed map sums to the score less its bias. The ReLU that the

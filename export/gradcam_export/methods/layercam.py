@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
+from gradcam_export.methods.base import CamMethod, Evidence
 
 
 @final
-class LayerCam(CamMethod):
+class LayerCam(CamMethod[Evidence]):
     """Weighs each position of each channel by its own gradient, where that is positive.
 
     Without the `tanh` that the paper puts over the maps of shallow layers, to fuse them with those of deep ones:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, ScoredEvidence
 from gradcam_export.methods.weighing import weigh_channels
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
-class ScoreCam(CamMethod):
+class ScoreCam(CamMethod[ScoredEvidence]):
     """Weighs each channel by the score of the input seen through it, without gradients.
 
     The paper subtracts the score of a baseline input before its softmax over the channels; being the same for all
@@ -23,7 +20,7 @@ class ScoreCam(CamMethod):
 
     asks_again: ClassVar[bool] = True
 
-    def combine(self, evidence: Evidence) -> tf.Tensor:
+    def combine(self, evidence: ScoredEvidence) -> tf.Tensor:
         """Return `sum_k w_k A_k`, `[B,P]`, with `w` the softmax over all channels of the masked scores."""
         images, _, channels = tf.unstack(tf.shape(evidence.features))
         every = tf.tile(tf.range(channels)[tf.newaxis], [images, 1])  # [B, K]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import tensorflow as tf
 
-from gradcam_export.methods.base import CamMethod
+from gradcam_export.methods.base import CamMethod, Evidence
 from gradcam_export.methods.weighing import weigh_channels
-
-if TYPE_CHECKING:
-    from gradcam_export.methods.base import Evidence
 
 
 @final
-class XGradCam(CamMethod):
+class XGradCam(CamMethod[Evidence]):
     """Weighs each channel by the mean of its gradient, where each position counts by its share of the activation."""
 
     def combine(self, evidence: Evidence) -> tf.Tensor:
