@@ -25,14 +25,16 @@ pytestmark = [
 def network() -> tuple[keras.Model, keras.Model]:
     """Return one network twice, ending in its softmax and in its logits.
 
-    No layer strides: xplique resizes its maps to the image, bicubic, and here that leaves them as they are.
+    No layer strides: xplique resizes its maps to the image, bicubic, and here that leaves them as they are. Most of
+    the head's weights are positive: maps that nearly cancel would compare the rounding of float32.
     """
     keras.utils.set_random_seed(3)
     images = keras.Input((*SIZE, 3))
     x = layers.Rescaling(1 / 255)(images)
     x = layers.Conv2D(8, 5, padding="same", activation="relu", bias_initializer="normal")(x)
     x = layers.Conv2D(12, 3, padding="same", activation="relu", bias_initializer="normal", name="features")(x)
-    logits = layers.Dense(CLASSES, bias_initializer="normal", name="logits")(layers.GlobalAveragePooling2D()(x))
+    weights = keras.initializers.RandomUniform(-0.5, 1)
+    logits = layers.Dense(CLASSES, kernel_initializer=weights, name="logits")(layers.GlobalAveragePooling2D()(x))
     return keras.Model(images, layers.Softmax()(logits)), keras.Model(images, logits)
 
 
@@ -46,7 +48,7 @@ def served(tmp_path_factory):
     with LoadedVersion.load(published.path) as loaded:
         heatmaps = loaded.run("explain", {"images": images, "class_index": classes})["heatmap"]
     assert heatmaps.shape == (2 * CLASSES, *SIZE)
-    assert (heatmaps.max(axis=(1, 2)) == 1).sum() >= CLASSES
+    assert (heatmaps.max(axis=(1, 2)) == 1).all()
     return logits, images.astype(np.float32), classes, heatmaps
 
 
