@@ -11,14 +11,16 @@ from conditioned import conditioned
 from gradcam_export import OptionError
 from gradcam_export.graph import fold as folding
 from gradcam_export.graph.explain import explain, make_choice
-from gradcam_export.graph.images import resolve_preprocessing
-from gradcam_export.graph.trace import trace
+from gradcam_export.graph.trace import classifier_of, trace
+from gradcam_export.keras_model.load import load_classifier
+from gradcam_export.options import ExportOptions
 from keras import layers
 
 
-def folded_graph(model, layer=None, storage="variables", shape=INPUT_SHAPE):
-    traced = trace(model, shape, resolve_preprocessing("none", None, 3))
-    return folding.fold(explain(traced, make_choice(traced.forward, layer)), storage)
+def folded_graph(model, image_size=None, **options):
+    asked = ExportOptions(preprocessing="none", **options)
+    traced = trace(classifier_of(load_classifier(model, image_size=image_size), asked))
+    return folding.fold(explain(traced, make_choice(traced.forward, asked)), asked.weights)
 
 
 def run(folded, images):
@@ -28,7 +30,8 @@ def run(folded, images):
     feeds = {f"{name}:0": value for name, value in folded.weights.items()}
     feeds |= {folded.inputs["images"]: images, folded.inputs["class_index"]: np.full(len(images), -1)}
     with tf.compat.v1.Session(graph=graph) as session:
-        return session.run(folded.outputs, feeds)
+        answer = session.run(folded.outputs, feeds)
+    return answer | {name: answer[f"{name}/gradcam"] for name in ("heatmap", "heatmap_peak")}
 
 
 def normed(*convolution):
@@ -78,7 +81,7 @@ def test_scales_go_into_the_kernel_and_additions_into_one_biasadd(convolution, b
 
 def test_a_kernel_that_the_gradient_reads_is_not_changed_under_it():
     model = FAMILIES["functional"].model()
-    early, late = folded_graph(model, "stem_relu"), folded_graph(model)
+    early, late = folded_graph(model, layer="stem_relu"), folded_graph(model)
     images = photographs(2)
     first, second = run(early, images), run(late, images)
     np.testing.assert_allclose(first["predictions"], second["predictions"], rtol=0, atol=1e-6)
@@ -116,7 +119,7 @@ def test_kernels_never_lie_in_the_graph_while_it_is_optimised(monkeypatch):
     optimize = folding.optimize
     monkeypatch.setattr(folding, "optimize", weighed)
     model = keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3))
-    folded = folded_graph(model, shape=(96, 96, 3))
+    folded = folded_graph(model)
     weights = sum(value.nbytes for value in folded.weights.values())
     assert max(sizes) < weights / 8
     assert folded.nodes[1] < folded.nodes[0] / 2
@@ -137,14 +140,14 @@ def test_a_raw_variable_is_a_weight_like_any_other():
     model = Scaled()
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     wanted = model(images.astype(np.float32))
-    folded = folded_graph(model, shape=(64, 64, 3))
+    folded = folded_graph(model, image_size=(64, 64))
     np.testing.assert_allclose(run(folded, images)["predictions"], wanted, rtol=1e-4)
 
 
 def test_weights_too_large_for_a_graph_are_refused_as_constants(monkeypatch):
     monkeypatch.setattr(folding, "GRAPH_LIMIT", 10_000)
     with pytest.raises(OptionError, match=r"weights='constants' would make a graph of .*Use weights='variables'"):
-        folded_graph(functional(), storage="constants")
+        folded_graph(functional(), weights="constants")
 
 
 def test_the_same_steps_give_the_same_graph():

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from gradcam_export.errors import OptionError
+from gradcam_export.graph.averages import average_kernels
 from gradcam_export.graph.editing import EditableGraph, producer_name, set_constant, set_placeholder
 from gradcam_export.graph.grappler import optimize
 from gradcam_export.graph.one_hot import select_columns
 from gradcam_export.graph.scales import fold_scales, merge_additions
+from gradcam_export.graph.weight_operations import drop_round_trips, fold_weight_operations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +69,9 @@ def fold(explained: ExplainedClassifier, storage: WeightStorage = "variables") -
     _drop_custom_gradients(graph_def)
     graph_def = optimize(graph_def, kept, ["function", "constfold", "arithmetic", "constfold", "dependency"])
     graph = EditableGraph(graph_def, weights, kept)
-    while fold_scales(graph) + merge_additions(graph):
+    fold_weight_operations(graph)
+    average_kernels(graph)
+    while fold_scales(graph) + merge_additions(graph) + drop_round_trips(graph):
         pass
     select_columns(graph)
     graph_def = optimize(graph.graph_def, kept, ["constfold", "dependency"])

@@ -14,6 +14,8 @@ from tensorflow.python.grappler import cluster, tf_optimizer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_CONTROL_FLOW = frozenset(("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"))
+
 
 def optimize(graph_def: Any, keep: Iterable[str], passes: Sequence[str]) -> Any:
     """Return `graph_def` after grappler's `passes`, in their order.
@@ -26,10 +28,13 @@ def optimize(graph_def: Any, keep: Iterable[str], passes: Sequence[str]) -> Any:
     Raises:
         tf.errors.OpError: an optimizer failed.
     """
+    unlowered = type(graph_def)()
+    unlowered.CopyFrom(graph_def)
+    lowered = _set_lowered(unlowered, wanted=False)
     graph = tf.Graph()
     with graph.as_default():
-        tf.graph_util.import_graph_def(graph_def, name="")
-        meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=graph)
+        tf.graph_util.import_graph_def(unlowered, name="")
+        meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=unlowered, graph=graph)
     fetches = meta_graph_pb2.CollectionDef()
     fetches.node_list.value.extend(keep)
     meta_graph.collection_def["train_op"].CopyFrom(fetches)
@@ -42,4 +47,22 @@ def optimize(graph_def: Any, keep: Iterable[str], passes: Sequence[str]) -> Any:
     cpu = device_properties_pb2.NamedDevice(name="/job:localhost/replica:0/task:0/device:CPU:0")
     cpu.properties.type = "CPU"
     machine = cluster.Cluster(devices=[cpu])
-    return tf_optimizer.OptimizeGraph(config, meta_graph, verbose=False, cluster=machine)
+    optimized = tf_optimizer.OptimizeGraph(config, meta_graph, verbose=False, cluster=machine)
+    if lowered:
+        _set_lowered(optimized, wanted=True)
+    return optimized
+
+
+def _set_lowered(graph_def: Any, *, wanted: bool) -> bool:
+    """Say whether loops and branches may be taken apart into `Enter`, `Switch` and the like; return if that is news.
+
+    The runtime does that when it loads the graph. Until then their bodies stay functions: among nodes taken apart, a
+    new constant would have to be told which loop it belongs to.
+    """
+    changed = False
+    for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        for node in nodes:
+            if node.op in _CONTROL_FLOW and node.attr["_lower_using_switch_merge"].b != wanted:
+                node.attr["_lower_using_switch_merge"].b = wanted
+                changed = True
+    return changed
