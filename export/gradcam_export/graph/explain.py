@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.errors import ExplanationError
+from gradcam_export.graph.evidence import TracedEvidence
 from gradcam_export.graph.heatmaps import normalise
 from gradcam_export.graph.logits import Head, find_head, pooled_head_flaw
 from gradcam_export.graph.target import Target, choose
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from gradcam_export.graph.layout import Layout
     from gradcam_export.graph.trace import ForwardPass, TracedClassifier
-    from gradcam_export.methods import CamMethod
     from gradcam_export.options import ExportOptions, ScoreKind
 
 FEATURES, MODEL_INPUT, SCORES = "features", "model_input", "explained_scores"
@@ -43,6 +42,10 @@ class Choice:
     def layout(self) -> Layout:
         """How the feature map lies."""
         return self.target.feature_map.layout
+
+    def evidence(self, class_index: tf.Tensor) -> TracedEvidence:
+        """Return what the graph knows of `class_index` `[B]`."""
+        return TracedEvidence(self.target.feature_map, self.head, class_index)
 
     @property
     def asks_again(self) -> bool:
@@ -104,76 +107,6 @@ def _check_method(name: str, forward: ForwardPass, choice: Choice) -> None:
         )
 
 
-class TracedEvidence:
-    """The evidence for one class of each image, in the current graph; made anew for each class, shared by all methods.
-
-    Args:
-        choice: what to explain.
-        class_index: int32 `[B]`.
-    """
-
-    def __init__(self, choice: Choice, class_index: tf.Tensor) -> None:
-        self._choice = choice
-        self._class_index = class_index
-        self._gradients: dict[Callable[..., Any], tf.Tensor] = {}
-
-    @cached_property
-    def features(self) -> tf.Tensor:
-        """As `Evidence.features`."""
-        return self._choice.layout.flatten(self._choice.target.feature_map.tensor)
-
-    def gradients(self, method: CamMethod[Any]) -> tf.Tensor:
-        """Return the gradient of the method's direction, `[B,P,K]`.
-
-        Raises:
-            ExplanationError: the class score does not depend differentiably on the feature map.
-        """
-        kind = type(method).direction
-        if kind not in self._gradients:
-            self._gradients[kind] = self._gradient_of(method)
-        return self._gradients[kind]
-
-    def _gradient_of(self, method: CamMethod[Any]) -> tf.Tensor:
-        head, feature_map = self._choice.head, self._choice.target.feature_map
-        # Row i of the scores depends on row i of the features alone, so each row gets the gradient of its own score.
-        direction = method.direction(head.explained, head.direction(self._class_index))
-        try:
-            (gradient,) = tf.gradients(head.explained, [feature_map.tensor], grad_ys=direction)
-        except LookupError as error:
-            raise ExplanationError(
-                f"The class score has no gradient with respect to {feature_map.name!r}: {error} "
-                "Choose a layer after that operation with --layer, or a method without gradients such as eigencam."
-            ) from error
-        if gradient is None:
-            raise ExplanationError(
-                f"The class score has no gradient with respect to {feature_map.name!r}: the layer has no path to it, "
-                "or an operation between them has no gradient. Choose a later layer with --layer."
-            )
-        return self._choice.layout.flatten(tf.convert_to_tensor(gradient))
-
-    def of(self, method: CamMethod[Any]) -> MethodEvidence:
-        """Return what `method` may ask."""
-        return MethodEvidence(shared=self, method=method)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodEvidence:
-    """`Evidence` for a method that asks for features and gradients alone."""
-
-    shared: TracedEvidence
-    method: CamMethod[Any]
-
-    @property
-    def features(self) -> tf.Tensor:
-        """`[B,P,K]`."""
-        return self.shared.features
-
-    @property
-    def gradients(self) -> tf.Tensor:
-        """`[B,P,K]`."""
-        return self.shared.gradients(self.method)
-
-
 def resolved_class(head: Head, class_index: tf.Tensor) -> tf.Tensor:
     """Return `class_index` `[B]` with the predicted class where it is -1."""
     return tf.where(class_index == contract.PREDICTED_CLASS, head.predicted_class(), class_index)
@@ -197,7 +130,7 @@ def explain(traced: TracedClassifier, choice: Choice) -> ExplainedClassifier:
             output_of(contract.CLASS_INDEX, contract.TOP_K): best,
             output_of(contract.SCORE, contract.TOP_K): _of_each(best, head.score),
         }
-        evidence = TracedEvidence(choice, found)
+        evidence = choice.evidence(found)
         for name in choice.methods:
             if not METHODS[name].asks_again:
                 outputs |= _heatmap(choice.layout, METHODS[name].combine(evidence.of(METHODS[name])), name)
@@ -236,7 +169,7 @@ def _top_k(choice: Choice, best: tf.Tensor) -> Mapping[str, tf.Tensor]:
     method = METHODS[choice.methods[0]]
     if method.asks_again:
         return {}
-    maps = [method.combine(TracedEvidence(choice, one).of(method)) for one in tf.unstack(best, axis=1)]
+    maps = [method.combine(choice.evidence(one).of(method)) for one in tf.unstack(best, axis=1)]
     signed = tf.stack(maps, axis=1)  # [B, T, P]
     positions = signed.shape[-1]
     heatmap, peak = normalise(tf.reshape(signed, [-1, positions]))

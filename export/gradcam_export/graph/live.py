@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradcam_export import contract
-from gradcam_export.graph.explain import TracedEvidence, make_choice, resolved_class
+from gradcam_export.graph.explain import make_choice, resolved_class
 from gradcam_export.graph.rescoring import interpolation
 from gradcam_export.graph.trace import forward, inlined, input_specs
 from gradcam_export.methods import METHODS, CamMethod
@@ -119,7 +119,7 @@ def _explained(found: ForwardPass, options: ExportOptions, asked: tf.Tensor) -> 
     """Return what is explained, and all tensors that are compared or entered at."""
     choice = make_choice(found, options)
     answered = resolved_class(choice.head, asked)
-    evidence = TracedEvidence(choice, answered)
+    evidence = choice.evidence(answered)
     tensors = {
         "predictions": choice.head.predictions,
         "answered": answered,

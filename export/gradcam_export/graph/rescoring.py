@@ -111,12 +111,13 @@ class RescoredEvidence:
         chunks = (total + chunk - 1) // chunk
 
         def step(index: tf.Tensor, kept: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            # The last chunk repeats the last row, so that all have one size.
-            queue = tf.minimum(index * chunk + tf.range(chunk), total - 1)
+            queue = tf.range(index * chunk, tf.minimum((index + 1) * chunk, total))
             rows = queue // count
             scores = tf.cast(scores_of(rows, queue % count), tf.float32)
             chosen = tf.einsum("qn,qtn->qt", scores, tf.gather(self.directions, rows))
-            return index + 1, kept.write(index, tf.ensure_shape(chosen, [chunk, classes]))
+            # The last chunk is as short as it is, for every row costs a forward pass; its answers alone are padded.
+            padded = tf.pad(chosen, [[0, chunk - tf.shape(queue)[0]], [0, 0]])
+            return index + 1, kept.write(index, tf.ensure_shape(padded, [chunk, classes]))
 
         kept = tf.TensorArray(tf.float32, size=chunks, element_shape=[chunk, classes])
         _, kept = tf.while_loop(

@@ -1,0 +1,10 @@
+"""Classifiers of tokens, and those of KerasHub, exported and held against float64."""
+
+import pytest
+from zoo import hub, tokens
+from zoo.case import check, parameters
+
+
+@pytest.mark.parametrize("case", parameters([*tokens.CASES, *hub.CASES]))
+def test_predictions_and_heatmaps_are_those_of_float64(case, tmp_path):
+    check(case, tmp_path)
