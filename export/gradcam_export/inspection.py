@@ -168,7 +168,7 @@ def _remarks(classifier: Classifier, choice: Choice, *, labelled: bool) -> Itera
     if choice.target.feature_map.tensor.dtype.name in ("float16", "bfloat16"):
         yield f"features are {choice.target.feature_map.tensor.dtype.name}: maps are known to about 0.02"
     for name in choice.methods:
-        if METHODS[name].asks_again:
+        if METHODS[name].alters:
             yield f"{name} asks the model again for altered inputs, up to {layout.channels} (one a channel)"
 
 

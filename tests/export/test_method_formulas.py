@@ -81,7 +81,7 @@ def test_a_network_is_explained_as_its_own_answers_say(name):
     features, gradients = network.features.numpy(), network.gradients.numpy()
     every = np.tile(np.arange(features.shape[2]), (len(features), 1))
     evidence = {"features": features, "gradients": gradients, "score": network.score.numpy(), "channels": every}
-    if METHODS[name].asks_again:
+    if METHODS[name].alters:
         asked = network.ablated_scores() if name == "ablationcam" else network.masked_scores(tf.constant(every))
         evidence["channel_scores"] = asked.numpy()
     found = np.maximum(METHODS[name].combine(network), 0)
@@ -90,7 +90,7 @@ def test_a_network_is_explained_as_its_own_answers_say(name):
     for row, image in enumerate(features):
         if name == "ablationcam":
             wanted = cam_oracles.ablationcam(image, network.score[row].numpy(), evidence["channel_scores"][row])
-        elif METHODS[name].asks_again:
+        elif METHODS[name].alters:
             wanted = cam_oracles.scorecam(image, evidence["channel_scores"][row], baseline=-3.5)
         elif name == "eigencam":
             wanted = cam_oracles.eigencam(image)

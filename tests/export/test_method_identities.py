@@ -10,7 +10,7 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 SEEDS = st.integers(0, 2**32 - 1)
-BY_GRADIENT = sorted(name for name, method in METHODS.items() if not method.asks_again and name != "eigencam")
+BY_GRADIENT = sorted(name for name, method in METHODS.items() if not method.alters and name != "eigencam")
 
 
 def network(seed: int, head=tf_linear_head, images: int = 2) -> Network:

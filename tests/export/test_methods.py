@@ -23,7 +23,7 @@ GRADIENTS = np.array([[2.0, -8.0], [4.0, 0.0], [2.0, 4.0], [-4.0, -4.0]])
 
 def test_the_methods_are_these():
     assert sorted(METHODS) == sorted([*BY_GRADIENT, *ASKING, "eigencam"])
-    assert {name for name, method in METHODS.items() if method.asks_again} == set(ASKING)
+    assert {name for name, method in METHODS.items() if method.alters} == set(ASKING)
     assert {name for name, method in METHODS.items() if method.needs_pooled_head} == {"cam"}
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.graph.explain import FEATURES, MODEL_INPUT, SCORES, output_of
+from gradcam_export.graph.functions import renamed
 from gradcam_export.graph.heatmaps import normalise
 from gradcam_export.graph.rescoring import RescoredEvidence, Rescorer
 from gradcam_export.methods import METHODS
@@ -36,7 +37,8 @@ class FoldedCore:
 
     def __init__(self, folded: FoldedClassifier, choice: Choice, main: ModelInput, chunk: int) -> None:
         self._folded, self._choice, self._main, self._chunk = folded, choice, main, chunk
-        self._graph = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(folded.graph_def, name=""), [])
+        graph_def = renamed(folded.graph_def, "_folded")
+        self._graph = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
         self._answer = self._pruned(folded.inputs, tuple(folded.outputs))
         if choice.asks_again:
             # Left out of line, each is optimised, and its kernels fused, as a graph of its own (2.20).
@@ -53,7 +55,7 @@ class FoldedCore:
         answer = self._run(weights, inputs)
         maps = self._maps(weights, inputs, answer, answer[contract.CLASS_INDEX][:, tf.newaxis], method, method)
         explained = {name: answer[name] for name in _PREDICTION}
-        if METHODS[method].asks_again:
+        if METHODS[method].alters:
             return explained | {name: value[:, 0] for name, value in maps.items()}
         return explained | maps
 
@@ -72,7 +74,7 @@ class FoldedCore:
         self, weights: Sequence[tf.Tensor], inputs: Tensors, answer: Tensors, classes: tf.Tensor, method: str, kind: str
     ) -> dict[str, tf.Tensor]:
         """Return heatmap and peak: from the graph, or by asking it again, then `[B,T,...]` for `classes` `[B,T]`."""
-        if not METHODS[method].asks_again:
+        if not METHODS[method].alters:
             return {name: answer[output_of(name, kind)] for name in (contract.HEATMAP, contract.HEATMAP_PEAK)}
         count, layout = classes.shape[1], self._choice.layout
         given = {name: inputs[name] for name in self._folded.inputs if name != contract.CLASS_INDEX}

@@ -21,6 +21,7 @@ _LOOKUPS = frozenset(("GatherV2", "ResourceGather"))
 _LOOPS = frozenset(("While", "StatelessWhile"))
 OPAQUE_CALLS = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 """Calls of functions that were finished before tracing."""
+_MEASURES = frozenset(("Shape", "ShapeN", "Size", "Rank"))
 _SELECTIONS = frozenset(("StridedSlice", "Slice", "GatherV2", "Split", "SplitV", "Unpack"))
 
 
@@ -91,7 +92,8 @@ def _operations_between(start: tf.Tensor, end: tf.Tensor) -> list[tf.Operation]:
         operation = frontier.pop()
         if operation not in forward:
             forward.add(operation)
-            frontier += [user for tensor in operation.outputs if _carries(tensor) for user in tensor.consumers()]
+            onward = [tensor for tensor in operation.outputs if _carries(tensor, start)]
+            frontier += [user for tensor in onward for user in tensor.consumers()]
     backward: set[tf.Operation] = set()
     frontier = [end.op]
     while frontier:
@@ -102,6 +104,8 @@ def _operations_between(start: tf.Tensor, end: tf.Tensor) -> list[tf.Operation]:
     return [operation for operation in end.graph.get_operations() if operation in backward]
 
 
-def _carries(tensor: tf.Tensor) -> bool:
-    """Whether values of the input flow on: floats, and the lists that loops keep them in."""
+def _carries(tensor: tf.Tensor, start: tf.Tensor) -> bool:
+    """Whether values of the input flow on: floats, the lists that loops keep them in, tokens until they are floats."""
+    if tensor.dtype.is_integer:
+        return bool(start.dtype.is_integer and tensor.op.type not in _MEASURES)
     return bool(tensor.dtype.is_floating or tensor.dtype.name == "variant")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gradcam_export.graph.layout import Layout
+    from gradcam_export.graph.target import FeatureMap
     from gradcam_export.graph.trace import ForwardPass, TracedClassifier
     from gradcam_export.options import ExportOptions, ScoreKind
 
@@ -50,7 +51,7 @@ class Choice:
     @property
     def asks_again(self) -> bool:
         """Whether a method asks for scores of altered inputs."""
-        return any(METHODS[method].asks_again for method in self.methods)
+        return any(METHODS[method].alters != "" for method in self.methods)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +101,20 @@ def _check_method(name: str, forward: ForwardPass, choice: Choice) -> None:
                 f"Method {name!r} exists only where global average pooling and one linear layer follow {layer.name!r}, "
                 f"but {flaw}. Use --method gradcam, which is its generalisation."
             )
-    if method.asks_again and not forward.model_input.dtype.is_floating:
+    if method.alters == "input":
+        _check_masks(name, forward, layer)
+
+
+def _check_masks(name: str, forward: ForwardPass, layer: FeatureMap) -> None:
+    if not forward.model_input.dtype.is_floating:
         raise ExplanationError(
             f"Method {name!r} masks the input by degrees, but {forward.model_name!r} takes "
             f"{forward.model_input.dtype.name}. Use a method of gradients, such as --method gradcam."
+        )
+    if len(layer.layout.grid) != forward.main.spatial_rank:
+        raise ExplanationError(
+            f"Method {name!r} lays channels over the input, but those of {layer.name!r} have {len(layer.layout.grid)} "
+            f"axes and the input {forward.main.spatial_rank}. Use a method of gradients, such as --method gradcam."
         )
 
 
@@ -132,7 +143,7 @@ def explain(traced: TracedClassifier, choice: Choice) -> ExplainedClassifier:
         }
         evidence = choice.evidence(found)
         for name in choice.methods:
-            if not METHODS[name].asks_again:
+            if not METHODS[name].alters:
                 outputs |= _heatmap(choice.layout, METHODS[name].combine(evidence.of(METHODS[name])), name)
         outputs |= _top_k(choice, best)
         if choice.asks_again:
@@ -167,7 +178,7 @@ def _heatmap(layout: Layout, signed: tf.Tensor, kind: str) -> Mapping[str, tf.Te
 def _top_k(choice: Choice, best: tf.Tensor) -> Mapping[str, tf.Tensor]:
     """Explain each of the best classes `[B,T]` from the same forward pass."""
     method = METHODS[choice.methods[0]]
-    if method.asks_again:
+    if method.alters:
         return {}
     maps = [method.combine(choice.evidence(one).of(method)) for one in tf.unstack(best, axis=1)]
     signed = tf.stack(maps, axis=1)  # [B, T, P]

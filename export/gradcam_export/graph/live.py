@@ -14,6 +14,8 @@ from gradcam_export.graph.trace import forward, inlined, input_specs
 from gradcam_export.methods import METHODS, CamMethod
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.layout import Layout
     from gradcam_export.graph.trace import Classifier, ForwardPass
@@ -61,7 +63,7 @@ def live_values(classifier: Classifier, inputs: Values, options: ExportOptions) 
     values |= {f"inputs/{name}": np.concatenate([value, value]) for name, value in inputs.items()}
     few = {name: value[:RESCORED_ROWS] for name, value in first.items()}
     for method in live.choice.methods:
-        if METHODS[method].asks_again:
+        if METHODS[method].alters:
             found = _rescored(live, method, few, {name: value[:RESCORED_ROWS] for name, value in inputs.items()})
             values |= {f"{method}/{name}": value for name, value in found.items()}
     return values
@@ -72,51 +74,57 @@ class _LiveClassifier:
 
     def __init__(self, classifier: Classifier, options: ExportOptions) -> None:
         self.inputs = classifier.inputs
-        specs = input_specs(classifier.inputs)
-        tensors: dict[str, tf.Tensor] = {}
+        self._specs = input_specs(classifier.inputs)
+        self._beside: dict[str, list[str]] = {}
+        classes = tf.TensorSpec([None], tf.int32)
 
-        def explain(*arguments: tf.Tensor) -> tf.Tensor:
-            given = dict(zip(specs, arguments, strict=False))
-            self.choice, found = _explained(forward(classifier, given), options, arguments[-1])
-            tensors.update({**found, **given, contract.CLASS_INDEX: arguments[-1]})
-            return found["predictions"]
+        @tf.function(input_signature=[self._specs, classes], autograph=False)
+        def explain(inputs: dict[str, tf.Tensor], asked: tf.Tensor) -> dict[str, tf.Tensor]:
+            self.choice, tensors = _explained(forward(classifier, inputs), options, asked)
+            return tensors
 
         with inlined():
-            classes = tf.TensorSpec([None], tf.int32)
-            wrapped = tf.compat.v1.wrap_function(explain, [*specs.values(), classes])
-        given, self._inner = [tensors[name] for name in specs], tensors
-        self.outputs = [name for name in tensors if name not in (*specs, contract.CLASS_INDEX)]
-        fetches = [tensors[name] for name in self.outputs]
-        self._run = wrapped.prune([*given, tensors[contract.CLASS_INDEX]], fetches)
-        self._from = {
-            start: wrapped.prune(
-                [tensors[start], *(one for one in given if one is not tensors[start])], tensors["scores"]
-            )
-            for start in ("model_input", "feature_map")
-        }
+            self._run = explain.get_concrete_function()
+            self._from = self._entries(classifier, options) if self.choice.asks_again else {}
+
+    def _entries(self, classifier: Classifier, options: ExportOptions) -> dict[str, Callable[..., tf.Tensor]]:
+        """Return the explained scores as functions of an inner tensor and the inputs beside it."""
+        tensors: dict[str, tf.Tensor] = {}
+
+        def score(*arguments: tf.Tensor) -> tf.Tensor:
+            found = forward(classifier, dict(zip(self._specs, arguments, strict=True)))
+            choice = make_choice(found, options)
+            tensors.update(found.inputs)
+            tensors["model_input"], tensors["feature_map"] = found.model_input, choice.target.feature_map.tensor
+            tensors["scores"] = choice.head.explained
+            return tensors["scores"]
+
+        # Unlike a tf.function it can be entered anywhere, but not with gradients of loops in it (2.20).
+        wrapped = tf.compat.v1.wrap_function(score, list(self._specs.values()))
+        entries = {}
+        for start in ("model_input", "feature_map"):
+            self._beside[start] = [name for name in self._specs if tensors[name] is not tensors[start]]
+            feeds = [tensors[start], *(tensors[name] for name in self._beside[start])]
+            entries[start] = wrapped.prune(feeds, tensors["scores"])
+        return entries
 
     def run(self, inputs: Values, classes: Array) -> Values:
         """Return every value for the inputs."""
         # One image at a time: the activations of a batch would be most of the memory an export needs.
         rows = [
-            self._run(*(tf.constant(inputs[one.name][[row]]) for one in self.inputs), tf.constant(classes[[row]]))
+            self._run({name: tf.constant(value[[row]]) for name, value in inputs.items()}, tf.constant(classes[[row]]))
             for row in range(len(classes))
         ]
-        found = [np.concatenate([row[index].numpy() for row in rows]) for index in range(len(self.outputs))]
-        return dict(zip(self.outputs, found, strict=True))
+        return {name: np.concatenate([row[name].numpy() for row in rows]) for name in rows[0]}
 
     def scores(self, start: str, altered: Array, inputs: Values) -> Array:
         """Return the explained scores `[n,N]` of altered values of the tensor `start`, all of one image."""
-        beside = [
-            tf.repeat(inputs[one.name], len(altered), axis=0)
-            for one in self.inputs
-            if self._inner[one.name] is not self._inner[start]
-        ]
+        beside = [tf.repeat(inputs[name], len(altered), axis=0) for name in self._beside[start]]
         return self._from[start](tf.constant(altered), *beside).numpy().astype(np.float64)
 
 
 def _explained(found: ForwardPass, options: ExportOptions, asked: tf.Tensor) -> tuple[Choice, dict[str, tf.Tensor]]:
-    """Return what is explained, and all tensors that are compared or entered at."""
+    """Return what is explained, and all that is compared."""
     choice = make_choice(found, options)
     answered = resolved_class(choice.head, asked)
     evidence = choice.evidence(answered)
@@ -130,7 +138,7 @@ def _explained(found: ForwardPass, options: ExportOptions, asked: tf.Tensor) -> 
         "feature_map": choice.target.feature_map.tensor,
     }
     for method in choice.methods:
-        if not METHODS[method].asks_again:
+        if not METHODS[method].alters:
             tensors[gradients_of(method)] = evidence.gradients(METHODS[method])
     return choice, tensors
 
@@ -144,17 +152,17 @@ def gradients_of(method: str) -> str:
 def _rescored(live: _LiveClassifier, method: str, values: Values, inputs: Values) -> Values:
     """Ask the live model again, one image after the other, in numpy and plainly."""
     features, direction = values["features"].astype(np.float64), values["direction"]
-    if method == "ablationcam":
-        channels = np.tile(np.arange(features.shape[-1]), (len(features), 1))
-    else:
-        count = getattr(METHODS[method], "channels", features.shape[-1])
-        channels = np.argsort(-features.std(axis=1), axis=1, kind="stable")[:, :count]
+    alters = METHODS[method].alters
+    count = getattr(METHODS[method], "channels", features.shape[-1])
+    channels = np.argsort(-features.std(axis=1), axis=1, kind="stable")[:, :count]
+    if alters == "features":
+        channels.sort(axis=1)
     scores = np.zeros(channels.shape)
     for row, of_row in enumerate(channels):
         one = {name: value[[row]] for name, value in inputs.items()}
         for first in range(0, len(of_row), RESCORED_AT_ONCE):
             part = of_row[first : first + RESCORED_AT_ONCE]
-            if method == "ablationcam":
+            if alters == "features":
                 start, altered = "feature_map", _without(values["feature_map"][row], part, live.choice.layout)
             else:
                 start = "model_input"

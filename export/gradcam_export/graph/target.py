@@ -83,8 +83,9 @@ def choose(forward: ForwardPass, layer: str | None = None) -> Target:
     maps = _FeatureMaps(forward)
     if layer is not None:
         return Target(feature_map=maps.by_name(layer), reason="asked for by name")
-    for feature_map in reversed(maps.crossed):
-        if not feature_map.positional and maps.positions_are_read(feature_map):
+    # Where all are made by moving positions, as time steps are stacked, the first shows the most.
+    for feature_map in (*reversed([one for one in maps.crossed if not one.positional]), *maps.crossed):
+        if maps.positions_are_read(feature_map):
             what = "sequence of patches" if feature_map.layout.special_tokens else "feature map"
             return Target(
                 feature_map=feature_map,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import tensorflow as tf
 
@@ -18,7 +18,7 @@ class AblationCam(CamMethod[ScoredEvidence]):
     it; where it is 0, there is no share and the map is 0.
     """
 
-    asks_again: ClassVar[bool] = True
+    alters: ClassVar[Literal["", "input", "features"]] = "features"
 
     def combine(self, evidence: ScoredEvidence) -> tf.Tensor:
         """Return `sum_k w_k A_k`, `[B,P]`, with `w_k = (y - y_k) / y` and `y_k` the score without channel k."""

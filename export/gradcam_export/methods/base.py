@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,8 +56,8 @@ E = TypeVar("E", contravariant=True)
 class CamMethod(ABC, Generic[E]):
     """Turns the evidence, `Evidence` or `ScoredEvidence`, into one map per image."""
 
-    asks_again: ClassVar[bool] = False
-    """Whether its evidence is `ScoredEvidence`: forward passes, many of them."""
+    alters: ClassVar[Literal["", "input", "features"]] = ""
+    """What it alters to ask for scores again, in many forward passes; its evidence is `ScoredEvidence` then."""
 
     needs_pooled_head: ClassVar[bool] = False
     """Whether it exists only where one linear layer follows global average pooling."""

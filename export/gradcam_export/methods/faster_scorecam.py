@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import tensorflow as tf
 
@@ -21,7 +21,7 @@ class FasterScoreCam(CamMethod[ScoredEvidence]):
 
     channels: int = 10
     """How many, or all where there are fewer."""
-    asks_again: ClassVar[bool] = True
+    alters: ClassVar[Literal["", "input", "features"]] = "input"
 
     def combine(self, evidence: ScoredEvidence) -> tf.Tensor:
         """Return `sum_k w_k A_k` over these channels, `[B,P]`, `w` the softmax over them of the masked scores."""

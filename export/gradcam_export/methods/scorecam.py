@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import tensorflow as tf
 
@@ -18,7 +18,7 @@ class ScoreCam(CamMethod[ScoredEvidence]):
     of them it cancels there, and is not computed.
     """
 
-    asks_again: ClassVar[bool] = True
+    alters: ClassVar[Literal["", "input", "features"]] = "input"
 
     def combine(self, evidence: ScoredEvidence) -> tf.Tensor:
         """Return `sum_k w_k A_k`, `[B,P]`, with `w` the softmax over all channels of the masked scores."""
