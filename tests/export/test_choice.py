@@ -5,18 +5,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from classifiers import FAMILIES, INPUT_SHAPE, nested, sequential
-from gradcam_export import ExplanationError, LayerNotFound, NoFeatureMap, UnsupportedHead
-from gradcam_export.graph.explain import class_gradients, make_choice
-from gradcam_export.graph.images import resolve_preprocessing
+from gradcam_export import ExplanationError, ExportOptions, LayerNotFound, NoFeatureMap, UnsupportedHead
+from gradcam_export.graph.explain import make_choice
 from gradcam_export.graph.target import candidates, choose
-from gradcam_export.graph.trace import trace
+from gradcam_export.graph.trace import classifier_of, trace
+from gradcam_export.keras_model.load import load_classifier
+from gradcam_export.methods import METHODS
 from keras import layers
 
-NONE = resolve_preprocessing("none", None, 3)
+
+def traced(model, **options):
+    asked = ExportOptions(**options)
+    return trace(classifier_of(load_classifier(model, image_size=asked.image_size), asked)).forward
 
 
-def traced(model, shape=INPUT_SHAPE):
-    return trace(model, shape, NONE).forward
+def choice_of(forward, **options):
+    return make_choice(forward, ExportOptions(**options))
 
 
 def classifier(*tail, shape=INPUT_SHAPE):
@@ -27,7 +31,7 @@ def classifier(*tail, shape=INPUT_SHAPE):
 def test_the_last_map_before_pooling_is_chosen(family):
     target = choose(traced(FAMILIES[family].model()))
     assert target.feature_map.name == FAMILIES[family].layer
-    assert target.feature_map.grid == FAMILIES[family].grid
+    assert target.feature_map.layout.grid == FAMILIES[family].grid
     assert "before pooling" in target.reason
 
 
@@ -46,8 +50,8 @@ def test_the_last_map_before_pooling_is_chosen(family):
 def test_applications_are_explained_at_the_layer_the_literature_uses(name, layer, grid):
     keras.utils.clear_session()
     model = getattr(keras.applications, name)(weights=None, input_shape=(96, 128, 3))
-    feature_map = choose(traced(model, (96, 128, 3))).feature_map
-    assert (feature_map.name, feature_map.grid) == (layer, grid)
+    feature_map = choose(traced(model)).feature_map
+    assert (feature_map.name, feature_map.layout.grid) == (layer, grid)
 
 
 def test_a_sum_made_by_an_operator_is_chosen_though_no_layer_returns_it():
@@ -67,7 +71,7 @@ def test_a_sum_made_by_an_operator_is_chosen_though_no_layer_returns_it():
     feature_map = choose(traced(model)).feature_map
     assert feature_map.tensor.op.type == "AddV2"
     assert not feature_map.from_layer
-    assert feature_map.grid == (32, 40)
+    assert feature_map.layout.grid == (32, 40)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +85,12 @@ def test_a_layer_can_be_asked_for_by_path_or_by_its_unique_name(asked, found):
 
 
 def test_a_misspelt_layer_gets_close_names():
-    with pytest.raises(LayerNotFound, match=r"No layer named 'base/featurs' was called\. Close names: base/features"):
+    with pytest.raises(LayerNotFound, match=r"called no layer named 'base/featurs'\. Close names: base/features"):
         choose(traced(nested()), "base/featurs")
 
 
 def test_a_layer_of_no_similar_name_gets_the_spatial_ones():
-    with pytest.raises(LayerNotFound, match=r"Layers with a \[B,h,w,K\] output: .*conv"):
+    with pytest.raises(LayerNotFound, match=r"Layers that return one: conv"):
         choose(traced(classifier(layers.GlobalAveragePooling2D(), layers.Dense(2))), "zzzz")
 
 
@@ -108,7 +112,7 @@ def test_a_layer_that_is_called_twice_is_refused():
     shared = layers.Conv2D(3, 3, padding="same", name="shared")
     x = layers.ReLU(name="last")(shared(layers.ReLU(name="between")(shared(images))))
     model = keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
-    with pytest.raises(ExplanationError, match=r"'shared' is called 2 times.*Layers with .*between, last"):
+    with pytest.raises(ExplanationError, match=r"'shared' is called 2 times.*Layers that return one: .*between, last"):
         choose(traced(model), "shared")
 
 
@@ -129,15 +133,16 @@ def test_a_layer_with_no_path_to_the_class_score_is_refused():
     x = layers.Conv2D(4, 3, name="after")(Stop()(x))
     model = keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
     forward = traced(model)
-    choice = make_choice(forward, "seen")
-    with forward.images.graph.as_default(), pytest.raises(ExplanationError, match="no gradient with respect to 'seen'"):
-        class_gradients(choice, tf.zeros([1], tf.int32))
+    choice = choice_of(forward, layer="seen")
+    refused = pytest.raises(ExplanationError, match=r"no gradient with respect to 'seen': the layer has no path to it")
+    with forward.predictions.graph.as_default(), refused:
+        choice.evidence(tf.zeros([1], tf.int32)).gradients(METHODS["gradcam"])
 
 
 def test_a_classifier_without_positions_says_so():
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(4), layers.Dense(2)])
     with pytest.raises(NoFeatureMap, match="No layer of this model returns one: Grad-CAM needs convolutional features"):
-        choose(traced(model, (8, 8, 3)))
+        choose(traced(model))
 
 
 def test_candidates_are_in_order_and_on_every_path():
@@ -164,7 +169,7 @@ def test_candidates_are_in_order_and_on_every_path():
     ],
 )
 def test_the_head_is_read_off_the_graph(tail, activation, classes):
-    head = make_choice(traced(classifier(layers.GlobalAveragePooling2D(), *tail))).head
+    head = choice_of(traced(classifier(layers.GlobalAveragePooling2D(), *tail))).head
     assert (head.activation, head.classes) == (activation, classes)
 
 
@@ -175,11 +180,11 @@ def test_a_convolutional_head_is_read_through_its_reshape():
         layers.Flatten(),
         layers.Activation("softmax"),
     ]
-    head = make_choice(traced(classifier(*tail))).head
+    head = choice_of(traced(classifier(*tail))).head
     assert head.explained.shape.as_list() == [None, 3]
     after = [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1, activation="softmax")]
     forward = traced(classifier(*after))
-    assert make_choice(forward).head.activation == "softmax"
+    assert choice_of(forward).head.activation == "softmax"
     assert forward.predictions.shape.as_list() == [None, 3]
 
 
@@ -189,33 +194,56 @@ def test_a_softmax_that_is_not_the_end_is_refused_unless_the_probability_is_aske
     members = [layers.Dense(3, activation="softmax")(x) for _ in range(2)]
     forward = traced(keras.Model(images, layers.Average()(members)))
     with pytest.raises(UnsupportedHead, match=r"A softmax over the 3 classes .* comes after it.*--score probability"):
-        make_choice(forward)
-    assert make_choice(forward, score="probability").head.activation == "linear"
+        choice_of(forward)
+    assert choice_of(forward, score="probability").head.activation == "linear"
+
+
+def two_heads(x):
+    pooled = layers.GlobalAveragePooling2D()(x)
+    return [layers.Dense(2, name="colour")(pooled), layers.Dense(3, name="shape")(pooled)]
 
 
 @pytest.mark.parametrize(
-    ("outputs", "message"),
+    ("outputs", "asked", "message"),
     [
-        (lambda x: layers.Conv2D(2, 1)(x), r"returns \(None, 30, 38, 2\) per batch; .*segmentation model"),
-        (lambda x: [layers.GlobalAveragePooling2D()(x)] * 2, "returns a list of 2 outputs"),
-        (lambda x: {"a": layers.GlobalAveragePooling2D()(x)}, "returns a dict of 1 outputs"),
+        (lambda x: layers.Conv2D(2, 1)(x), None, r"returns \(None, 30, 38, 2\) per batch; .*segmentation model"),
+        (two_heads, None, r"has several outputs: say which to explain with --output: colour, shape\."),
+        (two_heads, "size", r"has no output 'size': say which to explain with --output: colour, shape\."),
+        (lambda x: two_heads(x)[0], "size", "has a single output; leave out --output size"),
+        (lambda x: {"a": two_heads(x), "b": x}, "a", "returns a list there; one score vector is needed"),
     ],
 )
-def test_answers_that_are_no_score_vectors_are_refused(outputs, message):
+def test_answers_that_are_no_score_vectors_are_refused(outputs, asked, message):
     images = keras.Input(INPUT_SHAPE)
     model = keras.Model(images, outputs(layers.Conv2D(4, 3)(images)))
     with pytest.raises(UnsupportedHead, match=message):
-        traced(model)
+        traced(model, output=asked)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "asked", "classes"),
+    [
+        (two_heads, "shape", 3),
+        (lambda x: dict(zip("ab", two_heads(x), strict=True)), "b", 3),
+        (lambda x: [layers.GlobalAveragePooling2D()(x)] * 2, "1", 4),
+        (lambda x: {"only": two_heads(x)[0]}, None, 2),
+        (lambda x: two_heads(x)[:1], None, 2),
+    ],
+)
+def test_one_of_several_outputs_is_explained(outputs, asked, classes):
+    images = keras.Input(INPUT_SHAPE)
+    model = keras.Model(images, outputs(layers.Conv2D(4, 3)(images)))
+    assert traced(model, output=asked).predictions.shape.as_list() == [None, classes]
 
 
 def test_binary_classes_explain_either_side():
     model = classifier(layers.GlobalAveragePooling2D(), layers.Dense(1, activation="sigmoid"))
     forward = traced(model)
-    head = make_choice(forward).head
-    with forward.images.graph.as_default():
+    head = choice_of(forward).head
+    with forward.predictions.graph.as_default():
         evidence = tf.reduce_sum(head.direction(tf.constant([0, 1])) * head.explained, axis=-1)
         score = head.score(tf.constant([0, 1]))
-    with tf.compat.v1.Session(graph=forward.images.graph) as session:
+    with tf.compat.v1.Session(graph=forward.predictions.graph) as session:
         logits, probabilities = np.array([[0.5], [0.5]]), np.array([[0.6], [0.6]], np.float32)
         feeds = {head.explained.name: logits, head.predictions.name: probabilities}
         assert session.run(evidence, feeds).tolist() == [-0.5, 0.5]

@@ -47,16 +47,16 @@ def test_inspect_shows_candidates_the_choice_and_why(network, capsys):
     assert "output         5 classes, softmax" in page
     assert "  base/stem_relu      " in page
     assert "→ base/features" in page
-    assert "16×20      24 channels" in page
+    assert "16×20    24 channels" in page
     assert "because        the last feature map that every path" in page
     assert main(["inspect", str(network), "--layer", "stem_relu"]) == 0
-    assert "chosen         base/stem_relu\nbecause        asked for by name" in capsys.readouterr().out
+    assert "chosen         base/stem_relu (16×20)\nbecause        asked for by name" in capsys.readouterr().out
 
 
 def test_an_application_is_inspected_without_internet(capsys):
     arguments = ["inspect", "keras.applications:MobileNetV2", "--factory-arg", "weights=none"]
     assert main([*arguments, "--factory-arg", "input_shape=(96, 96, 3)", "--factory-arg", "alpha=0.35"]) == 0
-    assert "uint8 96×96×3, preprocessing 'tf'" in capsys.readouterr().out
+    assert "input          images uint8 [B,96,96,3]\npreprocessing  tf\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_errors_are_one_line_and_exit_1(arguments, message, capsys):
 
 def test_a_layer_that_does_not_exist_publishes_nothing(network, tmp_path, capsys):
     assert main(["build", str(network), str(tmp_path / "m"), "--layer", "base/featres"]) == 1
-    assert "No layer named 'base/featres' was called. Close names: base/features" in capsys.readouterr().err
+    assert "called no layer named 'base/featres'. Close names: base/features" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
 
@@ -99,7 +99,8 @@ def test_a_real_process_says_no_more_than_it_must(network, tmp_path):
     done = command("build", network, tmp_path / "m", "--layer", "nowhere")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: No layer named 'nowhere' was called.")
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert done.stderr.splitlines()[-1].endswith("called no layer named 'nowhere'. Close names: scores.")
 
 
 def test_a_terminated_build_cleans_up(network, tmp_path):

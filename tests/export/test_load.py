@@ -29,6 +29,10 @@ constant = 1
 """
 
 
+def shape_of(loaded):
+    return loaded.inputs.main.shape
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     (tmp_path / "own_models.py").write_text(MODULE)
@@ -44,7 +48,7 @@ def test_files_give_the_model_that_was_saved(tmp_path, family, suffix):
     model = FAMILIES[family].model()
     model.save(tmp_path / f"model{suffix}")
     loaded = load_classifier(str(tmp_path / f"model{suffix}"))
-    assert loaded.input_shape == INPUT_SHAPE
+    assert shape_of(loaded) == INPUT_SHAPE
     assert loaded.source == f"model{suffix}"
     images = photographs(2).astype(np.float32)
     np.testing.assert_array_equal(loaded.model(images), model(images))
@@ -53,27 +57,27 @@ def test_files_give_the_model_that_was_saved(tmp_path, family, suffix):
 def test_a_subclassed_model_comes_back_from_its_file_with_its_input_size(tmp_path):
     model = FAMILIES["subclassed"].model()
     model.save(tmp_path / "model.keras")
-    assert load_classifier(tmp_path / "model.keras").input_shape == INPUT_SHAPE
+    assert shape_of(load_classifier(tmp_path / "model.keras")) == INPUT_SHAPE
 
 
 def test_a_subclassed_model_never_called_is_built_for_the_size_that_is_said():
     loaded = load_classifier(Subclassed(), image_size=(24, 30))
-    assert loaded.input_shape == (24, 30, 3)
+    assert shape_of(loaded) == (24, 30, 3)
     assert len(loaded.model.weights) > 0
-    assert load_classifier(Subclassed(), image_size=(24, 30, 1)).input_shape == (24, 30, 1)
+    assert shape_of(load_classifier(Subclassed(), image_size=(24, 30, 1))) == (24, 30, 1)
 
 
 def test_free_dimensions_need_the_image_size():
     images = keras.Input((None, None, 1))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(images))
     model = keras.Model(images, keras.layers.Dense(2)(x))
-    with pytest.raises(LoadError, match=r"leaves its image size open: say it with --image-size HxW"):
+    with pytest.raises(LoadError, match=r"leaves its input size open \(\?x\?x1\): say it with --image-size HxW"):
         load_classifier(model)
-    assert load_classifier(model, image_size=(10, 20)).input_shape == (10, 20, 1)
+    assert shape_of(load_classifier(model, image_size=(10, 20))) == (10, 20, 1)
 
 
 def test_a_size_that_contradicts_the_model_is_refused():
-    with pytest.raises(LoadError, match="takes images of 32x40x3, not 64x64"):
+    with pytest.raises(LoadError, match="takes inputs of 32x40x3, not 64x64"):
         load_classifier(functional(), image_size=(64, 64))
 
 
@@ -97,7 +101,7 @@ def test_an_application_is_loaded_without_internet():
     loaded = load_classifier(
         "keras.applications:MobileNetV2", factory_args={"weights": None, "input_shape": (64, 64, 3), "classes": 7}
     )
-    assert loaded.input_shape == (64, 64, 3)
+    assert shape_of(loaded) == (64, 64, 3)
     assert resolve_preprocessing(None, loaded.preprocess_input, 3).name == "tf"
 
 
@@ -142,19 +146,6 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, content):
     assert "\n" not in str(refusal.value)
 
 
-def test_several_inputs_are_refused():
-    a, b = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()([a, b]))
-    with pytest.raises(LoadError, match="has 2 inputs; a classifier of one image is needed"):
-        load_classifier(keras.Model([a, b], keras.layers.Dense(2)(x)))
-
-
-def test_an_input_that_is_no_image_is_refused():
-    model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(2)])
-    with pytest.raises(LoadError, match=r"takes an input of shape \(None, 12\); images \[B,H,W,C\] are needed"):
-        load_classifier(model)
-
-
 def test_code_inside_a_file_runs_only_when_asked(tmp_path):
     images = keras.Input((8, 8, 3))
     x = keras.layers.Lambda(lambda image: image / 2)(images)
@@ -162,7 +153,7 @@ def test_code_inside_a_file_runs_only_when_asked(tmp_path):
     keras.Model(images, keras.layers.Dense(2)(x)).save(tmp_path / "lambda.keras")
     with pytest.raises(LoadError, match="cannot load it"):
         load_classifier(tmp_path / "lambda.keras")
-    assert load_classifier(tmp_path / "lambda.keras", safe_mode=False).input_shape == (8, 8, 3)
+    assert shape_of(load_classifier(tmp_path / "lambda.keras", safe_mode=False)) == (8, 8, 3)
 
 
 def test_the_digest_tells_weights_apart():

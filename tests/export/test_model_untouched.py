@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from classifiers import FAMILIES, INPUT_SHAPE, functional, photographs
-from gradcam_export import export_classifier
-from gradcam_export.graph.images import resolve_preprocessing
-from gradcam_export.graph.trace import trace
+from gradcam_export import ExportOptions, export_classifier
+from gradcam_export.graph.trace import classifier_of, trace
+from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.keras_model.tap import tap
 
 
@@ -37,8 +37,9 @@ def test_a_failing_trace_leaves_the_model_and_tensorflow_as_they_were():
     def broken(images):
         raise RuntimeError("preprocessing failed")
 
+    classifier = classifier_of(load_classifier(model), ExportOptions(preprocessing=broken))
     with pytest.raises(RuntimeError, match="preprocessing failed"):
-        trace(model, INPUT_SHAPE, resolve_preprocessing(broken, None, 3))
+        trace(classifier)
     assert "call" not in vars(layer)
     assert not tf.config.functions_run_eagerly()
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from classifiers import FAMILIES, photographs
 from gradcam_export import VerificationError, export_classifier, module
-from gradcam_export.checks import oracle, verify
+from gradcam_export.checks import oracle
+from gradcam_export.checks.heatmaps import ExpectedHeatmaps
 from gradcam_export.graph import explain, fold, scales
 from gradcam_export.graph.editing import EditableGraph
 from gradcam_export.methods.gradcam import GradCam
@@ -37,28 +38,28 @@ def test_a_perturbed_weight_is_refused_with_the_value_that_differs(model, tmp_pa
 
 def test_a_map_without_relu_is_refused(model, tmp_path, monkeypatch):
     def unrectified(signed):
-        peak = tf.reduce_max(tf.abs(signed), axis=[1, 2])
-        return tf.math.divide_no_nan(signed, peak[:, None, None]), peak
+        peak = tf.reduce_max(tf.abs(signed), axis=1)
+        return tf.math.divide_no_nan(signed, peak[:, None]), peak
 
     monkeypatch.setattr(explain, "normalise", unrectified)
-    refused(model, tmp_path, r"heatmap\[")
+    refused(model, tmp_path, r"heatmap of gradcam\[")
 
 
 def test_a_map_normalised_over_the_batch_is_refused_as_row_dependence(model, tmp_path, monkeypatch):
     def by_batch(signed):
         raised = tf.nn.relu(signed)
-        return raised / tf.reduce_max(raised), tf.reduce_max(raised, axis=[1, 2])
+        return raised / tf.reduce_max(raised), tf.reduce_max(raised, axis=1)
 
     monkeypatch.setattr(explain, "normalise", by_batch)
     refused(model, tmp_path, "rows depend on each other: heatmap of image")
 
 
 def test_a_gradient_averaged_over_the_batch_is_refused(model, tmp_path, monkeypatch):
-    def averaged(self, features, gradients):
-        return tf.einsum("bhwk,k->bhw", features, tf.reduce_mean(gradients, axis=[0, 1, 2]))
+    def averaged(self, evidence):
+        return tf.einsum("bpk,k->bp", evidence.features, tf.reduce_mean(evidence.gradients, axis=[0, 1]))
 
     monkeypatch.setattr(GradCam, "combine", averaged)
-    refused(model, tmp_path, r"heatmap\[")
+    refused(model, tmp_path, r"heatmap of gradcam\[")
 
 
 def test_the_class_of_row_0_for_all_rows_is_refused(model, tmp_path, monkeypatch):
@@ -74,8 +75,8 @@ def test_the_class_of_row_0_for_all_rows_is_refused(model, tmp_path, monkeypatch
 
 def test_swapped_labels_are_refused(model, tmp_path, monkeypatch):
     class Swapped(module.ExplainableClassifier):
-        def __init__(self, folded, *, labels, **keywords):
-            super().__init__(folded, labels=[labels[1], labels[0], *labels[2:]], **keywords)
+        def __init__(self, *arguments, labels, **keywords):
+            super().__init__(*arguments, labels=[labels[1], labels[0], *labels[2:]], **keywords)
 
     monkeypatch.setattr("gradcam_export.export.ExplainableClassifier", Swapped)
     random = np.random.default_rng(0)
@@ -116,7 +117,7 @@ def test_a_failing_warm_up_is_refused(model, tmp_path, monkeypatch):
 
 def test_a_warm_up_that_leaves_out_a_signature_is_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr("gradcam_export.export.write_warmup", lambda path, *_: path.write_bytes(b""))
-    refused(model, tmp_path, "no request for describe, explain, predict, serving_default")
+    refused(model, tmp_path, "no request for describe, explain, predict, serving_default, top_k")
 
 
 def test_scales_folded_into_the_wrong_kernel_are_refused(model, tmp_path, monkeypatch):
@@ -125,24 +126,48 @@ def test_scales_folded_into_the_wrong_kernel_are_refused(model, tmp_path, monkey
     refused(model, tmp_path, r"predictions\[")
 
 
-def test_a_map_that_cancels_is_compared_with_what_float32_can_know():
+def random_evidence(sign: float | None = None) -> dict[str, np.ndarray]:
+    """Return what live values hold for a pooled head; `sign` gives all gradients that sign."""
     random = np.random.default_rng(0)
-    features = np.abs(random.normal(size=(1, 4, 4, 64)))
-    gradients = np.broadcast_to(random.normal(size=(1, 1, 1, 64)), features.shape).copy()
-    expected = {"features": features, "gradients": gradients}
-    slack = verify._slack(expected)
-    terms, peak = oracle.gradcam_magnitude(features, gradients), oracle.gradcam(features, gradients).max(axis=(1, 2))
-    np.testing.assert_allclose(slack, np.maximum(1, 0.1 * terms / peak))
-    negative = {"features": features, "gradients": -np.abs(gradients)}
-    assert verify._slack(negative).tolist() == [1.0]
+    features = np.abs(random.normal(size=(1, 16, 64)))
+    gradients = np.broadcast_to(random.normal(size=(1, 1, 64)), features.shape)
+    gradients = gradients if sign is None else sign * np.abs(gradients)
+    return {"features": features, "gradients": gradients, "rounding": np.array(1e-5)}
 
 
-def test_the_oracle_is_the_papers_formula_on_numbers_worked_out_by_hand():
-    features = np.array([[[[1.0, 4.0], [2.0, 0.0]]]])  # [1, 1, 2, 2]
-    gradients = np.array([[[[1.0, -1.0], [3.0, 0.0]]]])
-    # alpha = [2, -0.5]: [2*1 - 0.5*4, 2*2 - 0] = [0, 4]
-    np.testing.assert_array_equal(oracle.gradcam(features, gradients), [[[0.0, 4.0]]])
-    np.testing.assert_array_equal(oracle.gradcam_magnitude(features, gradients), [4.0])
+def test_a_map_that_cancels_is_compared_with_what_float32_can_know():
+    values = random_evidence()
+    assert ExpectedHeatmaps(random_evidence(1)).slack("gradcam") == [1.0]
+    assert ExpectedHeatmaps(random_evidence(-1)).slack("gradcam") == [1.0]
+    # Gradients whose mean is all but zero: the map is the difference of far larger terms.
+    alternating = np.where(np.arange(64) % 2, 1, -1) * np.ones((1, 16, 64))
+    features = 1 + 1e-6 * values["features"]
+    (slack,) = ExpectedHeatmaps({**values, "features": features, "gradients": alternating}).slack("gradcam")
+    assert slack > 1000
+
+
+def test_half_precision_is_compared_with_what_it_can_know():
+    assert ExpectedHeatmaps(random_evidence(1)).tolerance == 1e-4
+    assert ExpectedHeatmaps({**random_evidence(1), "rounding": np.array(2e-3)}).tolerance == 2e-2
+
+
+def test_the_heatmap_check_finds_the_pixel_that_differs():
+    values = random_evidence(1)
+    found = oracle.heatmap("gradcam", values)
+    found /= found.max()
+    heatmaps = ExpectedHeatmaps(values)
+    assert heatmaps.check("gradcam", found.reshape(1, 4, 4)).passed
+    assert heatmaps.check("gradcam", found.reshape(1, 4, 4)).largest_difference == 0
+    found[0, 6] += 2e-4
+    check = heatmaps.check("gradcam", found.reshape(1, 4, 4))
+    assert not check.passed
+    assert check.message.startswith("heatmap of gradcam[0,1,2] is ")
+    assert not heatmaps.check("gradcam", found.reshape(1, 4, 4)[:, :3]).passed
+
+
+def test_an_unknown_method_has_no_formula():
+    with pytest.raises(KeyError, match="smoothgrad"):
+        oracle.heatmap("smoothgrad", random_evidence())
 
 
 def test_good_images_of_a_folder_are_verified_with(model, tmp_path):
