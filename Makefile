@@ -12,8 +12,10 @@ IMAGES ?=
 LABELS ?=
 # The version and host of the wire's own generator: the oldest protoc whose code every supported protobuf imports.
 PROTOC_VENV := .venv-protoc
+# Independent libraries, whose Grad-CAM ours must agree with.
+PEERS_VENV := .venv-peers
 
-.PHONY: demo test test-all coverage-table lint bench clean wire
+.PHONY: demo test test-all coverage-table agreement lint bench clean wire
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
@@ -26,6 +28,12 @@ $(CLIENT_VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(CLIENT_VENV)
 	$(CLIENT_VENV)/bin/python -m pip install --quiet --constraint constraints.txt pip
 	$(CLIENT_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ./client --group client-test
+	touch $@
+
+$(PEERS_VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt pip
+	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ./export --group client-test --group peers
 	touch $@
 
 demo: $(VENV)/.ready
@@ -42,6 +50,9 @@ test-all: test
 coverage-table: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python -m zoo.table
 
+agreement: $(PEERS_VENV)/.ready
+	$(PEERS_VENV)/bin/python -m pytest tests/agreement
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,6 +60,7 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/methods.py
 
 wire:
 	$(PYTHON) -m venv $(PROTOC_VENV)
@@ -56,5 +68,5 @@ wire:
 	cd client && ../$(PROTOC_VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. gradcam_client/wire/gradcam_wire.proto
 
 clean:
-	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) $(PEERS_VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

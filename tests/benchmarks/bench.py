@@ -7,16 +7,13 @@ reported as the median of the ratios of each round: seconds of another machine s
 
 import json
 import math
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from benchmarks.measuring import TaskError, batch, in_fresh_process, one_round, peak, resident, run_task
 
 ARCHITECTURES = ("MobileNetV2", "ResNet50", "EfficientNetB0", "Xception", "VGG16")
 PREPROCESSING = {"MobileNetV2": "tf", "Xception": "tf", "ResNet50": "caffe", "VGG16": "caffe"}
@@ -27,20 +24,6 @@ ROUNDS = (7, 41)
 """Fewest and most rounds of one network and batch size; as many as `SECONDS` allow."""
 SECONDS = 25
 LOADS = 3
-
-
-class TaskError(Exception):
-    """A measuring process ended without a figure; a killed one (-9) has met the end of the machine's memory."""
-
-
-def resident() -> int:
-    """Return this process's resident memory in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def peak() -> int:
-    """Return the most memory this process ever had resident, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def save_network(name: str, path: str) -> dict:
@@ -76,12 +59,13 @@ def count_nodes(model, name: str) -> tuple[int, int]:
     """Return the graph's nodes before and after folding."""
     from gradcam_export.graph.explain import explain, make_choice
     from gradcam_export.graph.fold import fold
-    from gradcam_export.graph.images import resolve_preprocessing
-    from gradcam_export.graph.trace import trace
+    from gradcam_export.graph.trace import classifier_of, trace
+    from gradcam_export.keras_model.load import load_classifier
+    from gradcam_export.options import ExportOptions
 
-    shape = tuple(model.input_shape[1:])
-    traced = trace(model, shape, resolve_preprocessing(PREPROCESSING.get(name), None, 3))
-    return fold(explain(traced, make_choice(traced.forward))).nodes
+    options = ExportOptions(preprocessing=PREPROCESSING.get(name))
+    traced = trace(classifier_of(load_classifier(model), options))
+    return fold(explain(traced, make_choice(traced.forward, options))).nodes
 
 
 def first_call(path: str) -> dict:
@@ -93,16 +77,6 @@ def first_call(path: str) -> dict:
     loaded.run("serving_default", batch(loaded, 1))
     seconds, memory = time.perf_counter() - start, resident() - before
     return {"seconds": seconds, "memory": memory}
-
-
-def batch(loaded, size: int) -> dict:
-    """Return a batch for `serving_default`, whatever its input is called."""
-    import numpy as np
-
-    ((name, info),) = loaded.signatures["serving_default"].inputs.items()
-    shape = [size, *(dim.size for dim in info.tensor_shape.dim[1:])]
-    kind = np.uint8 if info.dtype == 4 else np.float32
-    return {name: np.random.default_rng(0).integers(0, 256, shape).astype(kind)}
 
 
 def speed(paths: dict) -> dict:
@@ -130,37 +104,20 @@ def speed(paths: dict) -> dict:
     return ratios
 
 
-def one_round(sides: dict, inputs: dict) -> dict:
-    """Return the seconds of one call of each side."""
-    times = {}
-    for side, (version, signature) in sides.items():
-        start = time.perf_counter()
-        version.run(signature, inputs[side])
-        times[side] = time.perf_counter() - start
-    return times
-
-
-def in_fresh_process(task: str, *arguments: object) -> dict:
-    """Run one of this file's functions in a process of its own."""
-    command = [sys.executable, __file__, "--task", task, json.dumps(arguments)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    if process.returncode:
-        raise TaskError(f"{task}{arguments} ended with {process.returncode}: {process.stderr[-1000:]}")
-    return json.loads(process.stdout.splitlines()[-1])
-
-
 def measure(name: str, directory: Path) -> dict:
     """Measure one architecture."""
     network = str(directory / f"{name}.keras")
-    weights = in_fresh_process("save_network", name, network)["weights"]
+    weights = in_fresh_process(__file__, "save_network", name, network)["weights"]
     exports = {}
     for kind in KINDS:
         try:
-            exports[kind] = in_fresh_process("export", name, network, kind, f"{directory}/{name}_{kind}")
+            exports[kind] = in_fresh_process(__file__, "export", name, network, kind, f"{directory}/{name}_{kind}")
         except TaskError as failure:
             print(f"left out: {failure}", file=sys.stderr, flush=True)
     paths = {kind: export["path"] for kind, export in exports.items()}
-    loads = {kind: [in_fresh_process("first_call", path) for _ in range(LOADS)] for kind, path in paths.items()}
+    loads = {
+        kind: [in_fresh_process(__file__, "first_call", path) for _ in range(LOADS)] for kind, path in paths.items()
+    }
     size = {kind: sum(f.stat().st_size for f in Path(path).rglob("*") if f.is_file()) for kind, path in paths.items()}
     middle = {
         kind: {key: statistics.median(load[key] for load in runs) for key in ("seconds", "memory")}
@@ -168,7 +125,7 @@ def measure(name: str, directory: Path) -> dict:
     }
     row = {"nodes": exports["variables"]["nodes"], "export_seconds": exports["variables"]["seconds"]}
     row["export_memory"] = exports["variables"]["memory"] / weights
-    row |= in_fresh_process("speed", paths)
+    row |= in_fresh_process(__file__, "speed", paths)
     for kind in paths.keys() - {"bare"}:
         row[f"{kind} load"] = middle[kind]["seconds"] / middle["bare"]["seconds"]
         row[f"{kind} memory"] = middle[kind]["memory"] / middle["bare"]["memory"]
@@ -204,8 +161,7 @@ def report(rows: dict) -> None:
 
 def main() -> None:
     """Measure all architectures and print the tables."""
-    if sys.argv[1:2] == ["--task"]:
-        print(json.dumps(globals()[sys.argv[2]](*json.loads(sys.argv[3]))))
+    if run_task(globals()):
         return
     names = sys.argv[1:] or ARCHITECTURES
     with tempfile.TemporaryDirectory() as directory:
