@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     # Before TensorFlow is imported, which reads it then: its start-up notes are not for this command's users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Keras reads it then too: whoever trains with another backend still exports with this one.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     # TensorFlow's own remarks (that tf.compat.v1 is old, that an asset was written) would bury ours.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

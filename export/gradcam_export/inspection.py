@@ -78,7 +78,7 @@ class Inspection:
                 f"classifier     {self.source}",
                 *_column("input", (f"{name} {kind}" for name, kind in self.inputs.items())),
                 f"preprocessing  {self.preprocessing}",
-                f"output         {self.classes} classes, {self.activation}",
+                f"output         {'1 value' if self.classes == 1 else f'{self.classes} classes'}, {self.activation}",
                 "candidates     feature maps that every path from the input to the class score crosses"
                 + (f" (the last {len(shown)} of {len(self.candidates)})" if left_out else ""),
                 *rows,
@@ -135,7 +135,9 @@ def inspect_classifier(model: keras.Model | str | Path, **options: Unpack[Export
         grid=chosen.layout.grid,
         methods=choice.methods,
         signatures=dict(_signatures(classifier, choice)),
-        remarks=tuple(_remarks(classifier, choice, labelled=names is not None)),
+        remarks=tuple(
+            _remarks(classifier, choice, labelled=names is not None, prescribed=loaded.preprocess_input is not None)
+        ),
     )
 
 
@@ -153,11 +155,12 @@ def _signatures(classifier: Classifier, choice: Choice) -> Iterator[tuple[str, s
     yield contract.DESCRIBE, "key → value, JSON"
 
 
-def _remarks(classifier: Classifier, choice: Choice, *, labelled: bool) -> Iterator[str]:
+def _remarks(classifier: Classifier, choice: Choice, *, labelled: bool, prescribed: bool) -> Iterator[str]:
     layout, main = choice.layout, classifier.inputs.main
     if not labelled:
         yield "no labels: classes will be named class_0, class_1, …; give them with --labels"
-    if main.is_image and classifier.preprocessing.name == "none":
+    own = any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in classifier.model._flatten_layers())
+    if main.is_image and classifier.preprocessing.name == "none" and not own and not prescribed:
         yield "no preprocessing: the model gets pixels 0..255; if it was trained on others, say so with --preprocessing"
     if max(layout.grid) < 4:
         yield f"the grid is coarse ({_times(layout.grid)}): an earlier --layer shows smaller parts"

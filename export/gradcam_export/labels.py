@@ -25,6 +25,8 @@ def read_labels(labels: Sequence[str] | str | Path | None) -> tuple[str, ...] | 
         return None
     source = f"{labels}: " if isinstance(labels, str | Path) else "labels: "
     names = _read(Path(labels)) if isinstance(labels, str | Path) else tuple(labels)
+    if not names:
+        raise LabelsError(f"{source}there are none.")
     for line, name in enumerate(names, start=1):
         if not name.strip() or "\n" in name:
             raise LabelsError(f"{source}label {line} is {name!r}; each must be one line of text.")
@@ -45,7 +47,9 @@ def labels_of(names: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
     if names is None:
         return tuple(f"class_{index}" for index in range(classes))
     if len(names) != classes:
-        raise LabelsError(f"labels: {len(names)} labels for a classifier of {classes} classes.")
+        raise LabelsError(
+            f"labels: {len(names)} labels ({names[0]!r} … {names[-1]!r}) for a classifier of {classes} classes."
+        )
     return names
 
 
