@@ -47,11 +47,6 @@ class FeatureMap:
     from_layer: bool
     """Whether a layer returns it; batch normalisation, for one, has maps inside that none does."""
 
-    @property
-    def positional(self) -> bool:
-        """Made by pooling, padding or resizing: the map before it shows the same, or more."""
-        return self.tensor.op.type in _POSITIONAL_OPS
-
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -83,9 +78,8 @@ def choose(forward: ForwardPass, layer: str | None = None) -> Target:
     maps = _FeatureMaps(forward)
     if layer is not None:
         return Target(feature_map=maps.by_name(layer), reason="asked for by name")
-    # Where all are made by moving positions, as time steps are stacked, the first shows the most.
-    for feature_map in (*reversed([one for one in maps.crossed if not one.positional]), *maps.crossed):
-        if maps.positions_are_read(feature_map):
+    for feature_map in reversed(maps.crossed):
+        if not maps.shown_before(feature_map) and maps.positions_are_read(feature_map):
             what = "sequence of patches" if feature_map.layout.special_tokens else "feature map"
             return Target(
                 feature_map=feature_map,
@@ -141,6 +135,16 @@ class _FeatureMaps:
         output = self._outputs.get(id(tensor))
         name = output.path if output else tensor.op.name
         return FeatureMap(name=name, tensor=tensor, layout=layout, from_layer=output is not None)
+
+    def shown_before(self, feature_map: FeatureMap) -> bool:
+        """Whether it is but pooled, padded or resized: a map that is crossed before it shows the same, or more."""
+        crossed = {id(one.tensor) for one in self.crossed}
+        tensor = feature_map.tensor
+        while tensor.op.type in _POSITIONAL_OPS:
+            tensor = tensor.op.inputs[0]
+            if id(tensor) in crossed:
+                return True
+        return False
 
     def positions_are_read(self, feature_map: FeatureMap) -> bool:
         """Whether the class score sees more than one position of it, or mixes them before it drops the others.

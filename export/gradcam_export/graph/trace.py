@@ -177,8 +177,10 @@ def _chosen_output(result: Any, classifier: Classifier) -> Any:
         named = {str(key): value for key, value in result.items()}
     else:
         names = getattr(model, "output_names", None) or ()
-        fits = len(set(names)) == len(result)
-        named = dict(zip(names if fits else map(str, range(len(result))), result, strict=True))
+        numbers = [str(number) for number in range(len(result))]
+        named = dict(zip(names if len(set(names)) == len(result) else numbers, result, strict=True))
+        if name in numbers and name not in named:
+            return result[int(name)]
     if name is None and len(named) == 1:
         return next(iter(named.values()))
     if name not in named:

@@ -43,7 +43,8 @@ class LoadedClassifier:
         sha = hashlib.sha256()
         for variable in self.model.variables:
             sha.update(getattr(variable, "path", variable.name).encode())
-            sha.update(np.ascontiguousarray(variable.numpy()).data)
+            # As bytes: bfloat16 is no format that a buffer knows.
+            sha.update(np.ascontiguousarray(variable.numpy()).reshape(-1).view(np.uint8).data)
         return f"sha256:{sha.hexdigest()}"
 
 
