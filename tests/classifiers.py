@@ -22,12 +22,15 @@ CLASSES = 5
 @contextmanager
 def floatx(name: str):
     """Build Keras models of another float type."""
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(name)
+    # Layers go by the policy, which keeps the float type of the first layer ever made (Keras 3.15).
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
         keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(policy)
 
 
 def _trunk(images: Any) -> Any:
@@ -162,6 +165,7 @@ class Family:
         with floatx("float64"):
             twin = self.build()
             twin(np.zeros((1, *INPUT_SHAPE)))
+        assert {layer.compute_dtype for layer in twin._flatten_layers()} == {"float64"}
         twin.set_weights(model.get_weights())
         return twin
 
