@@ -98,12 +98,7 @@ def export_classifier(
             description = Path(workspace, DESCRIPTION_FILE)
             write_description(manifest, description)
             served = ExplainableClassifier(
-                folded,
-                choice,
-                inputs=loaded.inputs,
-                labels=manifest.labels,
-                description=description,
-                chunk=asked.chunk,
+                folded, choice, loaded.inputs, labels=manifest.labels, description=description, chunk=asked.chunk
             )
         with step("write"):
             write_saved_model(served, directory)
@@ -165,7 +160,6 @@ def _manifest(
     labels: tuple[str, ...],
     ops: list[str],
 ) -> Manifest:
-    feature_map = choice.target.feature_map
     main = loaded.inputs.main
     return Manifest(
         model={
@@ -182,14 +176,7 @@ def _manifest(
         },
         more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
         labels=list(labels),
-        explanation={
-            "method": choice.methods[0],
-            "layer": feature_map.name,
-            "grid": list(feature_map.layout.grid),
-            "score": choice.score,
-            "methods": list(choice.methods),
-            "top_k": choice.top_k,
-        },
+        explanation=_explanation(choice),
         overlay={"colormap": "jet", "alpha": 0.4},
         weights=options.weights,
         precision="float32",
@@ -202,6 +189,17 @@ def _manifest(
         ops=ops,
         verified={},
     )
+
+
+def _explanation(choice: Choice) -> dict[str, Any]:
+    return {
+        "method": choice.methods[0],
+        "layer": choice.target.feature_map.name,
+        "grid": list(choice.layout.grid),
+        "score": choice.score,
+        "methods": list(choice.methods),
+        "top_k": choice.top_k,
+    }
 
 
 def _facts_of(one: ModelInput) -> dict[str, Any]:
