@@ -168,6 +168,7 @@ def test_output_without_a_form_in_json_is_refused() -> None:
         (b'{"a": ' + b"[" * 100_000, "JSON Parse error: lists or objects are nested too deeply"),
         (b'{"a": ' + b"1" * 5000 + b"}", "JSON Parse error: Exceeds the limit"),
         (b"{'a': 1}", "JSON Parse error"),
+        (b'{"a": [' + b"[]," * 2**21 + b"[]]}", "JSON of over 2097152 lists and objects; send fewer rows"),
     ],
 )
 def test_a_body_that_is_no_json_object_is_refused(body, match) -> None:
