@@ -3,20 +3,31 @@
 import multiprocessing
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from zoo import all_cases
 from zoo.case import Case, Difference, check
+from zoo.parts import verified_here
 
 HEADER = "| family | models | layer (grid) | predictions differ by | heatmaps differ by |\n|---|---|---|---|---|"
 
 
 def measure(name: str) -> Difference:
     """Check one case in this process."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, verified_here():
         return check(all_cases()[name], Path(directory))
+
+
+@contextmanager
+def process_for(cases: Sequence[Case]) -> Iterator[Executor]:
+    """Give a process that takes one case after the other; a fresh one for each where they are large."""
+    # The largest networks need what the ones before them would still hold.
+    each = 1 if any(case.large for case in cases) else None
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=each) as pool:
+        yield pool
 
 
 def distinct(values: Iterable[str]) -> str:
@@ -33,19 +44,22 @@ def row(family: str, measured: Sequence[tuple[Case, Difference]]) -> str:
 
 
 def main(families: Sequence[str]) -> int:
-    """Measure all cases, or those of `families`, each in a process of its own; return the exit status."""
+    """Measure all cases, or those of `families`; return the exit status."""
     cases = [case for case in all_cases().values() if not families or case.family in families]
+    families_of: dict[str, list[Case]] = {}
+    for case in cases:
+        families_of.setdefault(case.family, []).append(case)
     measured: dict[str, list[tuple[Case, Difference]]] = {}
     failures = 0
-    # A fresh process each: the largest networks need what the ones before them would still hold.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        for number, case in enumerate(cases, start=1):
-            print(f"{number}/{len(cases)} {case.family}: {case.name}", file=sys.stderr, flush=True)
-            try:
-                measured.setdefault(case.family, []).append((case, pool.submit(measure, case.name).result()))
-            except Exception as error:  # noqa: BLE001  one classifier's failure is a result, whatever it is
-                failures += 1
-                print(f"{case.name} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    for family, members in families_of.items():
+        with process_for(members) as pool:
+            for case in members:
+                print(f"{family}: {case.name}", file=sys.stderr, flush=True)
+                try:
+                    measured.setdefault(family, []).append((case, pool.submit(measure, case.name).result()))
+                except Exception as error:  # noqa: BLE001  one classifier's failure is a result, whatever it is
+                    failures += 1
+                    print(f"{case.name} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     print(HEADER)
     for family, results in measured.items():
         if results:
