@@ -41,7 +41,7 @@ demo: $(VENV)/.ready
 
 test: lint $(CLIENT_VENV)/.ready
 	$(CLIENT_VENV)/bin/python -m pytest tests/client
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 
 # One after the other: the largest networks take most of the memory each.
 test-all: test
