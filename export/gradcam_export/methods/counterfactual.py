@@ -17,4 +17,4 @@ class Counterfactual(CamMethod[Evidence]):
 
     def combine(self, evidence: Evidence) -> tf.Tensor:
         """Return `sum_k alpha_k A_k`, `[B,P]`, with `alpha_k` the mean of `-g`."""
-        return weigh_by_mean(evidence.features, -evidence.gradients)
+        return -weigh_by_mean(evidence.features, evidence.gradients)
