@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 import time
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +19,7 @@ import tensorflow as tf
 
 from gradcam_export.checks.samples import verification_inputs
 from gradcam_export.checks.verify import verify_in_fresh_process
+from gradcam_export.graph.batching import BatchQueue
 from gradcam_export.graph.explain import explain, make_choice
 from gradcam_export.graph.fold import fold
 from gradcam_export.graph.live import live_values
@@ -104,6 +107,7 @@ def export_classifier(
                 labels=manifest.labels,
                 description=description,
                 chunk=asked.chunk,
+                queue=_queue(asked, manifest),
             )
         with step("write"):
             write_saved_model(served, directory)
@@ -193,7 +197,13 @@ def _manifest(
         overlay={"colormap": "jet", "alpha": 0.4},
         weights=options.weights,
         precision="float32",
-        batching={"mode": options.batching, "max_batch_size": None, "allowed_batch_sizes": [1]},
+        batching={
+            "mode": options.batching,
+            "max_batch_size": None if options.batching == "none" else options.max_batch_size,
+            "allowed_batch_sizes": list(options.batch_sizes),
+            "timeout_micros": options.batch_timeout_micros,
+            "threads": options.batch_threads,
+        },
         versions={
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
@@ -201,6 +211,19 @@ def _manifest(
         },
         ops=ops,
         verified={},
+    )
+
+
+def _queue(options: ExportOptions, manifest: Manifest) -> BatchQueue | None:
+    if options.batching != "in-graph":
+        return None
+    # Two models, or versions, of one name would read each other's rows; exports of the same model may have the same.
+    told = json.dumps([manifest.model["name"], manifest.model["digest"], manifest.explanation, manifest.input])
+    return BatchQueue(
+        timeout_micros=options.batch_timeout_micros,
+        threads=options.batch_threads,
+        allowed_batch_sizes=options.batch_sizes,
+        identity=hashlib.sha256(told.encode()).hexdigest()[:16],
     )
 
 

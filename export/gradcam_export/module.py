@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.graph.core import FoldedCore
+from gradcam_export.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gradcam_export.graph.batching import BatchQueue
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.keras_model.inputs import ClassifierInputs
@@ -38,6 +40,7 @@ class ExplainableClassifier(tf.Module):
         labels: Sequence[str],
         description: str | Path,
         chunk: int,
+        queue: BatchQueue | None,
     ) -> None:
         """Build the signatures.
 
@@ -48,11 +51,12 @@ class ExplainableClassifier(tf.Module):
             labels: N class names.
             description: file of `key<TAB>JSON` lines that `describe` answers from.
             chunk: how many altered inputs a method that asks again sends through the classifier at once.
+            queue: merges the rows of concurrent requests; `None` leaves that to the server.
         """
         super().__init__(name="explainable_classifier")
         self.weights = [tf.Variable(value, trainable=False, name=name) for name, value in folded.weights.items()]
         self._core = FoldedCore(folded, choice, inputs.main, chunk)
-        self._methods = choice.methods
+        self._methods, self._queue = choice.methods, queue
         self._labels = tf.constant(labels)
         self._facts = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(description), tf.string, 0, tf.string, 1, delimiter="\t"),
@@ -78,17 +82,38 @@ class ExplainableClassifier(tf.Module):
             yield contract.explain_signature(method), _concrete(partial(self._explain, method), chosen)
 
     def _serving_default(self, inputs: Answer) -> Answer:
-        return self._labelled(self._core.explain(self._weights(), _of_predicted_class(inputs), self._methods[0]))
+        return self._explained(contract.SERVING_DEFAULT, _of_predicted_class(inputs), self._methods[0])
 
     def _explain(self, method: str, inputs: Answer) -> Answer:
         asked = inputs | {contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
-        return self._labelled(self._core.explain(self._weights(), asked, method))
+        signature = contract.EXPLAIN if method == self._methods[0] else contract.explain_signature(method)
+        return self._explained(signature, asked, method)
 
     def _top_k(self, inputs: Answer) -> Answer:
-        return self._labelled(self._core.top_k(self._weights(), _of_predicted_class(inputs), self._methods[0]))
+        method = self._methods[0]
+        top_k = partial(self._core.top_k, method=method)
+        return self._answered(contract.TOP_K, top_k, _of_predicted_class(inputs), batched=not METHODS[method].alters)
 
     def _predict(self, inputs: Answer) -> Answer:
-        return self._labelled(self._core.predict(self._weights(), _of_predicted_class(inputs)))
+        return self._answered(contract.PREDICT, self._core.predict, _of_predicted_class(inputs), batched=True)
+
+    def _explained(self, signature: str, asked: Answer, method: str) -> Answer:
+        explain = partial(self._core.explain, method=method)
+        return self._answered(signature, explain, asked, batched=not METHODS[method].alters)
+
+    def _answered(
+        self, signature: str, core: Callable[[list[tf.Tensor], Answer], Answer], asked: Answer, *, batched: bool
+    ) -> Answer:
+        """Return what `core` answers, with labels.
+
+        Methods that ask again fill batches of their own, row by row: merging requests would gain them nothing.
+        """
+
+        def answer(rows: Answer) -> Answer:
+            return core(self._weights(), rows)
+
+        found = self._queue.run(answer, asked, signature) if self._queue and batched else answer(asked)
+        return {**found, contract.LABEL: tf.gather(self._labels, found[contract.CLASS_INDEX])}
 
     def _describe(self, inputs: Answer) -> Answer:
         value = self._facts.lookup(inputs[contract.KEY])
@@ -98,9 +123,6 @@ class ExplainableClassifier(tf.Module):
         )
         with tf.control_dependencies([known]):
             return {contract.VALUE: tf.identity(value)}
-
-    def _labelled(self, answer: Mapping[str, tf.Tensor]) -> Answer:
-        return {**answer, contract.LABEL: tf.gather(self._labels, answer[contract.CLASS_INDEX])}
 
     def _weights(self) -> list[tf.Tensor]:
         # In a scope of their own, or the reads' Identity takes an output's name (2.20).
@@ -126,9 +148,16 @@ def _concrete(body: Callable[[Answer], Answer], specs: Mapping[str, tf.TensorSpe
     """Return `body` as a function of keywords, which a signature's inputs are."""
 
     def signature(**inputs: tf.Tensor) -> Answer:
-        return body(inputs)
+        return body({name: _of_shape(tensor, specs[name].shape) for name, tensor in inputs.items()})
 
     return tf.function(signature, autograph=False).get_concrete_function(**specs)
+
+
+def _of_shape(tensor: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Check the shape when a request comes: a server feeds what it got, and a wrong one would fail its whole batch."""
+    # Without a static shape, or the optimiser would find the check to be true before anything was sent.
+    open_shape = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=tf.TensorShape(None))
+    return tf.ensure_shape(open_shape, shape)
 
 
 def _of_predicted_class(inputs: Answer) -> Answer:
