@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import time
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from gradcam_export.checks.samples import verification_inputs
 from gradcam_export.checks.verify import verify_in_fresh_process
-from gradcam_export.graph.batching import BatchQueue
+from gradcam_export.facts import describe_export
+from gradcam_export.graph.batching import queue_of
 from gradcam_export.graph.explain import explain, make_choice
 from gradcam_export.graph.fold import fold
 from gradcam_export.graph.live import live_values
@@ -45,12 +40,9 @@ if TYPE_CHECKING:
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.graph.trace import Classifier
-    from gradcam_export.keras_model.inputs import ModelInput
     from gradcam_export.keras_model.load import LoadedClassifier
 
     OnStep = Callable[[str, float | None], None]
-
-COLOR_ORDERS = {1: "grey", 3: "rgb"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +95,11 @@ def export_classifier(
             served = ExplainableClassifier(
                 folded,
                 choice,
-                inputs=loaded.inputs,
+                loaded.inputs,
                 labels=manifest.labels,
                 description=description,
                 chunk=asked.chunk,
-                queue=_queue(asked, manifest),
+                queue=queue_of(asked, manifest),
             )
         with step("write"):
             write_saved_model(served, directory)
@@ -143,7 +135,7 @@ def _fold(
         explained = explain(traced, choice)
     with step("fold"):
         folded = fold(explained, asked.weights)
-    return folded, choice, _manifest(name, asked, loaded, classifier, choice, labels, folded.ops)
+    return folded, choice, describe_export(name, asked, loaded, classifier, choice, labels, folded.ops)
 
 
 def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[None]]:
@@ -158,74 +150,3 @@ def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[Non
         on_step(name, time.perf_counter() - start)
 
     return step
-
-
-def _manifest(
-    name: str,
-    options: ExportOptions,
-    loaded: LoadedClassifier,
-    classifier: Classifier,
-    choice: Choice,
-    labels: tuple[str, ...],
-    ops: list[str],
-) -> Manifest:
-    feature_map = choice.target.feature_map
-    main = loaded.inputs.main
-    return Manifest(
-        model={
-            "name": name,
-            "source": loaded.source,
-            "digest": loaded.digest(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        input=_facts_of(main)
-        | {
-            "color_order": COLOR_ORDERS[main.shape[-1]] if main.is_image else None,
-            "resize": "bilinear" if main.is_image else None,
-            "preprocessing": classifier.preprocessing.name,
-        },
-        more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
-        labels=list(labels),
-        explanation={
-            "method": choice.methods[0],
-            "layer": feature_map.name,
-            "grid": list(feature_map.layout.grid),
-            "score": choice.score,
-            "methods": list(choice.methods),
-            "top_k": choice.top_k,
-        },
-        overlay={"colormap": "jet", "alpha": 0.4},
-        weights=options.weights,
-        precision="float32",
-        batching={
-            "mode": options.batching,
-            "max_batch_size": None if options.batching == "none" else options.max_batch_size,
-            "allowed_batch_sizes": list(options.batch_sizes),
-            "timeout_micros": options.batch_timeout_micros,
-            "threads": options.batch_threads,
-        },
-        versions={
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "exporter": installed_version("gradcam-export"),
-        },
-        ops=ops,
-        verified={},
-    )
-
-
-def _queue(options: ExportOptions, manifest: Manifest) -> BatchQueue | None:
-    if options.batching != "in-graph":
-        return None
-    # Two models, or versions, of one name would read each other's rows; exports of the same model may have the same.
-    told = json.dumps([manifest.model["name"], manifest.model["digest"], manifest.explanation, manifest.input])
-    return BatchQueue(
-        timeout_micros=options.batch_timeout_micros,
-        threads=options.batch_threads,
-        allowed_batch_sizes=options.batch_sizes,
-        identity=hashlib.sha256(told.encode()).hexdigest()[:16],
-    )
-
-
-def _facts_of(one: ModelInput) -> dict[str, Any]:
-    return {"name": one.name, "shape": list(one.shape), "dtype": one.dtype}

@@ -35,8 +35,8 @@ class ExplainableClassifier(tf.Module):
         self,
         folded: FoldedClassifier,
         choice: Choice,
-        *,
         inputs: ClassifierInputs,
+        *,
         labels: Sequence[str],
         description: str | Path,
         chunk: int,
@@ -112,7 +112,9 @@ class ExplainableClassifier(tf.Module):
         def answer(rows: Answer) -> Answer:
             return core(self._weights(), rows)
 
-        found = self._queue.run(answer, asked, signature) if self._queue and batched else answer(asked)
+        given, rows = _at_least_one_row(asked)
+        found = self._queue.run(answer, given, signature) if self._queue and batched else answer(given)
+        found = {name: value[:rows] for name, value in found.items()}
         return {**found, contract.LABEL: tf.gather(self._labels, found[contract.CLASS_INDEX])}
 
     def _describe(self, inputs: Answer) -> Answer:
@@ -151,6 +153,20 @@ def _concrete(body: Callable[[Answer], Answer], specs: Mapping[str, tf.TensorSpe
         return body({name: _of_shape(tensor, specs[name].shape) for name, tensor in inputs.items()})
 
     return tf.function(signature, autograph=False).get_concrete_function(**specs)
+
+
+def _at_least_one_row(inputs: Answer) -> tuple[Answer, tf.Tensor]:
+    """Return the inputs, or one row of zeros where there is none, and how many rows there are.
+
+    Kernels of oneDNN answer no rows in a wrong shape (2.20), and a batch of none in no shape at all.
+    """
+    rows = tf.shape(next(iter(inputs.values())))[0]
+    given = {}
+    for name, tensor in inputs.items():
+        one = tf.zeros([1, *tensor.shape[1:]], tensor.dtype)
+        given[name] = tf.cond(rows > 0, lambda tensor=tensor: tf.identity(tensor), lambda one=one: one)
+        given[name].set_shape(tensor.shape)
+    return given, rows
 
 
 def _of_shape(tensor: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:

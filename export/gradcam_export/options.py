@@ -144,7 +144,9 @@ class ExportOptions:
             return tuple(self.allowed_batch_sizes)
         powers = [2**power for power in range(self.max_batch_size.bit_length())]
         halves = [3 * power // 2 for power in powers if power > 1]
-        return tuple(sorted({*(size for size in (*powers, *halves) if size < self.max_batch_size), self.max_batch_size}))
+        return tuple(
+            sorted({*(size for size in (*powers, *halves) if size < self.max_batch_size), self.max_batch_size})
+        )
 
     def __post_init__(self) -> None:
         kinds = {"score": ScoreKind, "weights": WeightStorage, "batching": Batching}
@@ -159,7 +161,9 @@ class ExportOptions:
             if getattr(self, name) < least:
                 raise OptionError(f"{name} must be a number from {least} up; got {getattr(self, name)!r}.")
         sizes = self.batch_sizes
-        if self.batching != "none" and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != self.max_batch_size):
+        if self.batching != "none" and (
+            list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != self.max_batch_size
+        ):
             raise OptionError(
                 f"allowed_batch_sizes must ascend from 1 up to max_batch_size {self.max_batch_size}; got {sizes!r}."
             )

@@ -27,12 +27,12 @@ ROOMS = {
         "methods": EXPORT_LEAVES,
         "keras_model": EXPORT_LEAVES,
         "graph": {*EXPORT_LEAVES, "keras_model", "methods"},
-        "module": {*EXPORT_LEAVES, "graph"},
+        "module": {*EXPORT_LEAVES, "graph", "keras_model"},
         "savedmodel": EXPORT_LEAVES,
         # Checks and server take a path: what they find there is all that they know of an export.
         "checks": {*EXPORT_LEAVES, "savedmodel"},
         "server": {*EXPORT_LEAVES, "savedmodel"},
-        "inspection": {*EXPORT_LEAVES, "graph", "keras_model"},
+        "inspection": {*EXPORT_LEAVES, "graph", "keras_model", "methods"},
         "export": EXPORT_LEAVES | EXPORT_ROAD,
         # The demo calls the server and the client as commands, as a user does.
         "demo": {*EXPORT_LEAVES, "export"},

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from gradcam_client.manifest import Manifest
 from gradcam_export import export_classifier
+from gradcam_export.methods import METHODS
 from gradcam_export.savedmodel.session import LoadedVersion
 
 B = None
@@ -27,9 +28,16 @@ ANSWER = {
     "score": (tf.float32, (B,)),
 }
 HEATMAP = {"heatmap": (tf.float32, (B, *GRID)), "heatmap_peak": (tf.float32, (B,))}
+TOP_K = 3
+BEST = {name: (dtype, (B, TOP_K, *shape[1:])) for name, (dtype, shape) in (ANSWER | HEATMAP).items()} | {
+    "predictions": ANSWER["predictions"]
+}
 SIGNATURES = {
     "serving_default": (IMAGES, ANSWER | HEATMAP),
     "explain": (IMAGES | CLASS_INDEX, ANSWER | HEATMAP),
+    "explain_gradcam_pp": (IMAGES | CLASS_INDEX, ANSWER | HEATMAP),
+    "explain_faster_scorecam": (IMAGES | CLASS_INDEX, ANSWER | HEATMAP),
+    "top_k": (IMAGES, BEST),
     "predict": (IMAGES, ANSWER),
     "describe": ({"key": (tf.string, (B,))}, {"value": (tf.string, (B,))}),
 }
@@ -37,9 +45,10 @@ SIGNATURES = {
 MANIFEST = {
     "schema": None,
     "model": {"name", "source", "digest", "created"},
-    "input": {"shape", "dtype", "color_order", "resize", "preprocessing"},
+    "input": {"name", "shape", "dtype", "color_order", "resize", "preprocessing"},
+    "more_inputs": None,
     "labels": None,
-    "explanation": {"method", "layer", "grid", "score", "methods"},
+    "explanation": {"method", "layer", "grid", "score", "methods", "top_k"},
     "overlay": {"colormap", "alpha"},
     "weights": None,
     "precision": None,
@@ -62,7 +71,8 @@ def published(tmp_path_factory):
     features = keras.layers.Conv2D(6, 3, activation="relu", name="features")(images / 255.0)
     pooled = keras.layers.GlobalAveragePooling2D()(features)
     model = keras.Model(images, keras.layers.Dense(CLASSES, activation="softmax")(pooled))
-    return export_classifier(model, tmp_path_factory.mktemp("models") / "tiny", labels=["a", "b", "c", "d"])
+    base, methods = tmp_path_factory.mktemp("models") / "tiny", ("gradcam", "gradcam++", "faster-scorecam")
+    return export_classifier(model, base, labels=["a", "b", "c", "d"], method=methods, top_k=TOP_K)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +94,22 @@ def test_exporter_and_client_hold_the_same_names():
 
 def test_every_name_of_a_signature_is_the_contracts():
     used = {*SIGNATURES, *(name for sides in SIGNATURES.values() for side in sides for name in side)}
-    assert used <= set(names(gradcam_export.contract).values())
+    further = {gradcam_export.contract.explain_signature(method) for method in METHODS}
+    assert used <= {*names(gradcam_export.contract).values(), *further}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_exporter_and_client_name_a_methods_signature_alike(method):
+    name = gradcam_export.contract.explain_signature(method)
+    assert name == gradcam_client.contract.explain_signature(method)
+    assert name.removeprefix("explain_").isidentifier()
+
+
+def test_every_method_has_a_signature_of_its_own():
+    found = {gradcam_export.contract.explain_signature(method) for method in METHODS}
+    assert len(found) == len(METHODS)
+    assert found.isdisjoint({"explain", "explain_bytes"})
+    assert {"explain_gradcam_pp", "explain_guided_gradcam_weights", "explain_faster_scorecam"} <= found
 
 
 def test_a_version_has_exactly_these_signatures(signatures):
@@ -114,8 +139,17 @@ def test_the_manifest_has_exactly_these_keys(manifest):
 
 
 def test_the_manifest_says_what_was_compared(manifest):
-    compared = {"predictions", "class_index", "heatmap", "row_independence", "finite", "describe", "label", "warmup"}
-    assert compared <= set(manifest["verified"])
+    answered = {
+        f"{signature}.{name}"
+        for signature in ("serving_default", "predict", "top_k")
+        for name in SIGNATURES[signature][1]
+    }
+    assert set(manifest["verified"]) == answered | {
+        "predictions",
+        "score of class_index",
+        *("heatmap of gradcam", "heatmap of gradcam++", "heatmap of faster-scorecam"),
+        *("row_independence", "finite", "describe", "label", "warmup"),
+    }
     for check in manifest["verified"].values():
         assert 0 <= check["largest_difference"] <= check["tolerance"]
 
@@ -123,17 +157,50 @@ def test_the_manifest_says_what_was_compared(manifest):
 def test_the_manifest_says_what_was_exported(manifest):
     assert manifest["schema"] == gradcam_export.contract.SCHEMA
     assert manifest["model"]["name"] == "tiny"
-    assert manifest["input"]["shape"] == [H, W, C]
+    assert manifest["input"] == {
+        "name": "images",
+        "shape": [H, W, C],
+        "dtype": "uint8",
+        "color_order": "rgb",
+        "resize": "bilinear",
+        "preprocessing": "none",
+    }
+    assert manifest["more_inputs"] == []
     assert manifest["labels"] == ["a", "b", "c", "d"]
     assert manifest["explanation"] == {
         "method": "gradcam",
         "layer": "features",
         "grid": list(GRID),
         "score": "logit",
-        "methods": ["gradcam"],
+        "methods": ["gradcam", "gradcam++", "faster-scorecam"],
+        "top_k": TOP_K,
     }
 
 
 def test_the_client_understands_the_manifest(manifest):
     read = Manifest.parse(json.dumps(manifest).encode(), version=1)
     assert (read.name, read.labels, read.layer, read.grid) == ("tiny", ("a", "b", "c", "d"), "features", GRID)
+
+
+def test_other_inputs_go_by_their_own_names(tmp_path):
+    spectrum, age = keras.Input((40, 13), name="spectrum"), keras.Input((2,), name="age")
+    x = keras.layers.Conv1D(4, 3, activation="relu")(spectrum)
+    x = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling1D()(x), age])
+    model = keras.Model([spectrum, age], keras.layers.Dense(3, activation="softmax")(x))
+    version = export_classifier(model, tmp_path / "m")
+    given = {"spectrum": (tf.float32, (B, 40, 13)), "age": (tf.float32, (B, 2))}
+    with LoadedVersion.load(version.path) as loaded:
+        for name in ("serving_default", "top_k", "predict"):
+            assert described(loaded.signatures[name].inputs) == given
+        assert described(loaded.signatures["explain"].inputs) == given | CLASS_INDEX
+        assert described(loaded.signatures["explain"].outputs)["heatmap"] == (tf.float32, (B, 38))
+    assert version.manifest.input == {
+        "name": "spectrum",
+        "shape": [40, 13],
+        "dtype": "float32",
+        "color_order": None,
+        "resize": None,
+        "preprocessing": "none",
+    }
+    assert version.manifest.more_inputs == [{"name": "age", "shape": [2], "dtype": "float32"}]
+    assert version.manifest.explanation["grid"] == [38]

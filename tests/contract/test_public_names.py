@@ -6,19 +6,21 @@ from pathlib import Path
 import gradcam_client.cli
 import gradcam_export.cli
 import pytest
+from gradcam_export.methods import METHODS
 
 CHECKOUT = Path(__file__).parents[2]
 ROOT_ERRORS = {"export/gradcam_export": "GradcamExportError", "client/gradcam_client": "GradcamError"}
 
 MODEL_OPTIONS = (
-    "[--preprocessing MODE] [--image-size HxW] [--layer NAME] [--score {logit,probability}] "
+    "[--preprocessing MODE] [--image-size HxW] [--layer NAME] [--output NAME] "
+    f"[--method {{{','.join(METHODS)}}}] [--top-k T] [--labels FILE] [--score {{logit,probability}}] "
     "[--factory-arg NAME=VALUE] [--no-safe-mode]"
 )
 SERVER_OPTIONS = "[--server HOST:PORT] --model NAME [--version N] [--timeout S]"
 EXPORT_COMMANDS = {
-    "build": f"{MODEL_OPTIONS} [--labels FILE] [--weights {{variables,constants}}] [--batching {{none}}] "
+    "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] [--batching {{none}}] "
     "[--images DIR] [--version N] MODEL BASE_PATH",
-    "inspect": f"{MODEL_OPTIONS} MODEL",
+    "inspect": f"{MODEL_OPTIONS} [--json] MODEL",
     "serve": "[--model-name NAME] [--model-config-file FILE] [--host HOST] [--port PORT] [BASE_PATH]",
     "demo": "[--model MODEL] [--images DIR] [--labels FILE] DIR",
 }

@@ -4,7 +4,8 @@ The reference shares nothing with the exporter: the network is built a second ti
 feature map is caught where the layer returns it; Grad-CAM is then numpy (Selvaraju et al., arXiv 1610.02391, eq. 1, 2).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,17 @@ def textured(count: int, shape: Sequence[int], seed: int = 2) -> np.ndarray:
             values = values.repeat(cell, axis=axis).take(range(n), axis=axis)
         total += weight * values
     return (total / 8).astype(np.uint8)
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Run functions inside layers op by op: Keras has XLA compile grouped convolutions, anew for each batch size."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def photographs(*shape: int) -> Callable[[int], Inputs]:
@@ -113,14 +125,17 @@ class Case:
         keras.backend.clear_session()
         keras.utils.set_random_seed(0)
         model, x = self.build(), self.to_model_input(self.inputs(CALIBRATION))
-        model(x, training=False)
-        return self.condition(model, x)
+        with eagerly():
+            if not model.built:
+                model(x, training=False)
+            return self.condition(model, x)
 
     def twin(self, model: keras.Model) -> keras.Model:
         """Return the same network in float64, under the same layer names."""
         keras.backend.clear_session()
         twin = (self.double or self.build)()
-        twin(self.to_model_input(self.inputs(1)), training=False)
+        if not twin.built:
+            twin(self.to_model_input(self.inputs(1)), training=False)
         twin.set_weights(model.get_weights())
         return twin
 
@@ -137,7 +152,7 @@ class Difference:
 
 def gradcam_in_float64(case: Case, model: keras.Model, inputs: Inputs, classes: np.ndarray) -> np.ndarray:
     """Return ReLU(sum_k alpha_k A_k) divided by its maximum, in float64, `[B,*grid]`."""
-    with floatx("float64"), tf.GradientTape(watch_accessed_variables=False) as tape:
+    with floatx("float64"), eagerly(), tf.GradientTape(watch_accessed_variables=False) as tape:
         twin = case.twin(model)
         source, caught = case.catch(twin, case.layer), []
         call = source.call
@@ -176,7 +191,8 @@ def check(case: Case, directory: Path) -> Difference:
         AssertionError: another layer was chosen, or a value differs by more than the case's tolerance.
     """
     model, inputs = case.model(), case.inputs(BATCH)
-    live = np.asarray(case.answer(model(case.to_model_input(inputs), training=False)), np.float64)
+    with eagerly():
+        live = np.asarray(case.answer(model(case.to_model_input(inputs), training=False)), np.float64)
     published = export_classifier(model, directory / "model", **case.options)
     explanation = published.manifest.explanation
     assert (explanation["layer"], tuple(explanation["grid"])) == (case.layer, case.grid)

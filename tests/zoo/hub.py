@@ -143,6 +143,6 @@ CASES = (
     _case("Xception", _of("Xception", XCEPTION), "backbone/block3_sepconv2_act", (6, 6)),
     _case("CSPNet", _of("CSPNet", CSPNET), "backbone/stage_1_block_1_dark_block_add", (12, 12)),
     _case("HGNetV2", _of("HGNetV2", HGNET, preprocessor=None, head_filters=24), "head_last/head_last_lab", (6, 6)),
-    _case("MobileNet", _of("MobileNet", MOBILENET, num_features=24), "backbone/block_3_0", (3, 3)),
-    _case("MiT", _of("MiT", MIT), "backbone/output_level_1", (6, 6)),
+    _case("MobileNet", _of("MobileNet", MOBILENET, num_features=24), "backbone/block_3_0/activation_7", (3, 3)),
+    _case("MiT", _of("MiT", MIT), "backbone/layer_normalization_8", (6, 6), arrange=patches(6, 6)),
 )

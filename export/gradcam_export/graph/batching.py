@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,9 @@ import tensorflow as tf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from gradcam_export.manifest import Manifest
+    from gradcam_export.options import ExportOptions
 
     Tensors = Mapping[str, tf.Tensor]
 
@@ -62,15 +67,25 @@ class BatchQueue:
             batching_queue=queue,
             Tout=[output.dtype for output in concrete.outputs],
         )
-        rows = tf.shape(next(iter(inputs.values())))[0]
-        # Of no rows it answers without any shape (2.20).
-        shaped = [
-            tf.reshape(answer, [rows, *output.shape[1:]])
-            for answer, output in zip(answers, concrete.outputs, strict=True)
-        ]
-        return dict(zip(names, shaped, strict=True))
+        for answer, output in zip(answers, concrete.outputs, strict=True):
+            answer.set_shape(output.shape)
+        return dict(zip(names, answers, strict=True))
 
 
 _REQUEST_ROWS = 2**20
 _ENQUEUED = 1000
 """Batches that may wait; beyond them the server answers UNAVAILABLE."""
+
+
+def queue_of(options: ExportOptions, manifest: Manifest) -> BatchQueue | None:
+    """Return how the graph merges rows; `None` where the server does, or nobody."""
+    if options.batching != "in-graph":
+        return None
+    # Two models, or versions, under one name would read each other's rows; two exports of one model may share it.
+    told = json.dumps([manifest.model["name"], manifest.model["digest"], manifest.input, manifest.explanation])
+    return BatchQueue(
+        timeout_micros=options.batch_timeout_micros,
+        threads=options.batch_threads,
+        allowed_batch_sizes=options.batch_sizes,
+        identity=hashlib.sha256(told.encode()).hexdigest()[:16],
+    )

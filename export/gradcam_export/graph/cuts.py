@@ -18,7 +18,7 @@ CONTRACTIONS = frozenset(
 )
 """What sums over an axis with weights, or with another tensor."""
 _LOOKUPS = frozenset(("GatherV2", "ResourceGather"))
-_LOOPS = frozenset(("While", "StatelessWhile"))
+LOOPS = frozenset(("While", "StatelessWhile"))
 OPAQUE_CALLS = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 """Calls of functions that were finished before tracing."""
 _MEASURES = frozenset(("Shape", "ShapeN", "Size", "Rank"))
@@ -53,7 +53,7 @@ class Cone:
         for index, operation in enumerate(self.operations):
             # Dilated convolutions lay blocks of the image along the batch, where rows are no longer images.
             scattered += {"SpaceToBatchND": 1, "BatchToSpaceND": -1}.get(operation.type, 0)
-            learned = learned or operation.type in CONTRACTIONS | _LOOKUPS | _LOOPS
+            learned = learned or operation.type in CONTRACTIONS | _LOOKUPS | LOOPS
             used = [(tensor, found) for tensor in operation.outputs if (found := self._readers(tensor))]
             if farthest <= index and len(used) == 1 and learned and not scattered:
                 yield used[0][0]
@@ -75,7 +75,7 @@ class Cone:
     def _mixes(self, operation: tf.Operation) -> bool:
         """Whether it sums over positions with weights that the input itself gives, as attention does, or loops."""
         inside = [tensor for tensor in operation.inputs if tensor.op in self._position]
-        return operation.type in _LOOPS or (operation.type in CONTRACTIONS and len(inside) > 1)
+        return operation.type in LOOPS or (operation.type in CONTRACTIONS and len(inside) > 1)
 
 
 def _takes_one_of(count: int, operation: tf.Operation) -> bool:
@@ -102,6 +102,20 @@ def _operations_between(start: tf.Tensor, end: tf.Tensor) -> list[tf.Operation]:
             backward.add(operation)
             frontier += [tensor.op for tensor in operation.inputs]
     return [operation for operation in end.graph.get_operations() if operation in backward]
+
+
+def reaches(start: tf.Tensor, end: tf.Tensor) -> bool:
+    """Whether `end` depends on `start` in any way, differentiable or not."""
+    seen: set[tf.Operation] = set()
+    frontier = [end.op]
+    while frontier:
+        operation = frontier.pop()
+        if operation is start.op:
+            return True
+        if operation not in seen:
+            seen.add(operation)
+            frontier += [tensor.op for tensor in operation.inputs]
+    return False
 
 
 def _carries(tensor: tf.Tensor, start: tf.Tensor) -> bool:

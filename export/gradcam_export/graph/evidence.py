@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from gradcam_export.errors import ExplanationError
+from gradcam_export.graph.cuts import reaches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from gradcam_export.graph.logits import Head
     from gradcam_export.graph.target import FeatureMap
     from gradcam_export.methods import CamMethod
+
+
+class NoGradient(ExplanationError):  # noqa: N818 - reads as the sentence it is
+    """The class score does not depend differentiably on the feature map."""
 
 
 class TracedEvidence:
@@ -40,7 +45,7 @@ class TracedEvidence:
         """Return the gradient of the method's direction, `[B,P,K]`.
 
         Raises:
-            ExplanationError: the class score does not depend differentiably on the feature map.
+            NoGradient: the class score does not depend differentiably on the feature map.
         """
         kind = type(method).direction
         if kind not in self._gradients:
@@ -51,18 +56,12 @@ class TracedEvidence:
         head, feature_map = self._head, self._feature_map
         # Row i of the scores depends on row i of the features alone, so each row gets the gradient of its own score.
         direction = method.direction(head.explained, head.direction(self._class_index))
-        try:
-            (gradient,) = tf.gradients(head.explained, [feature_map.tensor], grad_ys=direction)
-        except LookupError as error:
-            raise ExplanationError(
-                f"The class score has no gradient with respect to {feature_map.name!r}: {error} "
-                "Choose a layer after that operation with --layer, or a method without gradients such as eigencam."
-            ) from error
+        gradient = gradient_of(head.explained, feature_map.tensor, direction)
         if gradient is None:
-            raise ExplanationError(
-                f"The class score has no gradient with respect to {feature_map.name!r}: the layer has no path to it, "
-                "or an operation between them has no gradient. Choose a later layer with --layer."
-            )
+            reason = "has no path to the class score"
+            if reaches(feature_map.tensor, head.explained):
+                reason = "has no gradient of the class score: an operation between them has none"
+            raise NoGradient(f"what {feature_map.name!r} returns {reason}")
         return feature_map.layout.flatten(tf.convert_to_tensor(gradient))
 
     def of(self, method: CamMethod[Any]) -> MethodEvidence:
@@ -86,3 +85,12 @@ class MethodEvidence:
     def gradients(self) -> tf.Tensor:
         """`[B,P,K]`."""
         return self.shared.gradients(self.method)
+
+
+def gradient_of(scores: tf.Tensor, tensor: tf.Tensor, direction: tf.Tensor | None = None) -> tf.Tensor | None:
+    """Return the gradient of `scores`, weighted by `direction`, with respect to `tensor`; `None` if there is none."""
+    try:
+        (gradient,) = tf.gradients(scores, [tensor], grad_ys=direction)
+    except LookupError:
+        return None  # an operation that TensorFlow knows no gradient of
+    return gradient

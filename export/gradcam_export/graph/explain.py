@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,14 @@ import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.errors import ExplanationError
-from gradcam_export.graph.evidence import TracedEvidence
+from gradcam_export.graph.evidence import NoGradient, TracedEvidence, gradient_of
 from gradcam_export.graph.heatmaps import normalise
 from gradcam_export.graph.logits import Head, find_head, pooled_head_flaw
-from gradcam_export.graph.target import Target, choose
+from gradcam_export.graph.target import Target, choose, spatial_outputs
 from gradcam_export.methods import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gradcam_export.graph.layout import Layout
     from gradcam_export.graph.target import FeatureMap
@@ -77,7 +78,7 @@ def make_choice(forward: ForwardPass, options: ExportOptions) -> Choice:
     Raises:
         ExplanationError: the layer, the feature map or the logits cannot be found, or a method does not fit them.
     """
-    with forward.predictions.graph.as_default():
+    with forward.predictions.graph.as_default(), _naming(forward.model_name):
         target = choose(forward, options.layer)
         head = find_head(forward.predictions, options.score)
     choice = Choice(
@@ -90,6 +91,17 @@ def make_choice(forward: ForwardPass, options: ExportOptions) -> Choice:
     for name in choice.methods:
         _check_method(name, forward, choice)
     return choice
+
+
+@contextmanager
+def _naming(model: str) -> Iterator[None]:
+    """Begin every message with the model's name, if it does not say it."""
+    try:
+        yield
+    except ExplanationError as error:
+        if repr(model) in str(error):
+            raise
+        raise type(error)(f"{model!r}: {error}") from error
 
 
 def _check_method(name: str, forward: ForwardPass, choice: Choice) -> None:
@@ -127,7 +139,7 @@ def explain(traced: TracedClassifier, choice: Choice) -> ExplainedClassifier:
     """Add classes, scores and heatmaps to the traced graph.
 
     Raises:
-        ExplanationError: as `TracedEvidence.gradients`.
+        ExplanationError: the class score does not depend differentiably on the feature map.
     """
     head = choice.head
     with traced.graph.as_default():
@@ -141,10 +153,7 @@ def explain(traced: TracedClassifier, choice: Choice) -> ExplainedClassifier:
             output_of(contract.CLASS_INDEX, contract.TOP_K): best,
             output_of(contract.SCORE, contract.TOP_K): _of_each(best, head.score),
         }
-        evidence = choice.evidence(found)
-        for name in choice.methods:
-            if not METHODS[name].alters:
-                outputs |= _heatmap(choice.layout, METHODS[name].combine(evidence.of(METHODS[name])), name)
+        outputs |= _heatmaps(traced.forward, choice, found)
         outputs |= _top_k(choice, best)
         if choice.asks_again:
             outputs |= {
@@ -154,6 +163,24 @@ def explain(traced: TracedClassifier, choice: Choice) -> ExplainedClassifier:
             }
     inputs = {**traced.forward.inputs, contract.CLASS_INDEX: class_index}
     return ExplainedClassifier(traced=traced, choice=choice, inputs=inputs, outputs=outputs)
+
+
+def _heatmaps(forward: ForwardPass, choice: Choice, class_index: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Return heatmap and peak of each method of features and gradients."""
+    outputs: dict[str, tf.Tensor] = {}
+    evidence = choice.evidence(class_index)
+    try:
+        for name in choice.methods:
+            if not METHODS[name].alters:
+                outputs |= _heatmap(choice.layout, METHODS[name].combine(evidence.of(METHODS[name])), name)
+    except NoGradient as error:
+        scores = choice.head.explained
+        others = [path for path, tensor in spatial_outputs(forward).items() if gradient_of(scores, tensor) is not None]
+        hint = (
+            f"Layers that have one: {', '.join(others[-8:])}. Name it with --layer." if others else "No layer has one."
+        )
+        raise ExplanationError(f"{forward.model_name!r}: {error}. {hint}") from error
+    return outputs
 
 
 def _without_custom_gradient(tensor: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_SPECIAL_TOKENS = 16
-"""Tokens before those of the patches (class, distillation, registers) that a sequence is searched for."""
+"""Tokens before those of the patches that a sequence is searched for, where a map before it tells the grid."""
+USUAL_SPECIAL_TOKENS = (0, 1, 2, 5)
+"""The same where none does: none, a class, a distillation token too, a class and four registers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def token_layout(shape: Sequence[int | None], grids: Sequence[tuple[int, ...]], 
         for grid in grids:
             if len(grid) == len(size) and math.prod(grid) == tokens - special > 1:
                 return Layout(grid=grid, channels=channels, special_tokens=special)
-    for special in range(MOST_SPECIAL_TOKENS + 1):
+    for special in USUAL_SPECIAL_TOKENS:
         patched = _square_patches(tokens - special, size)
         if patched is not None:
             return Layout(grid=patched, channels=channels, special_tokens=special)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradcam_export import contract
+from gradcam_export.errors import ExplanationError
 from gradcam_export.graph.explain import make_choice, resolved_class
 from gradcam_export.graph.rescoring import interpolation
 from gradcam_export.graph.trace import forward, inlined, input_specs
@@ -50,8 +51,21 @@ def live_values(classifier: Classifier, inputs: Values, options: ExportOptions) 
         a direction of its own; of methods that ask again, for the first `RESCORED_ROWS` images, `METHOD/channels` and
         `METHOD/channel_scores` `[rows,n]` and `METHOD/score` `[rows]`; and `rounding`, the relative error of the float
         type that the features were computed in.
+
+    Raises:
+        ExplanationError: this machine cannot run the model or its gradients (grouped convolutions have none on CPUs).
     """
-    live = _LiveClassifier(classifier, options)
+    try:
+        return _values(_LiveClassifier(classifier, options), inputs)
+    except tf.errors.OpError as error:
+        reason = error.message.strip().splitlines()[0]
+        raise ExplanationError(
+            f"{classifier.model.name!r} does not run on this machine with its gradients: {reason} "
+            "Choose a later layer with --layer, or export where it runs."
+        ) from error
+
+
+def _values(live: _LiveClassifier, inputs: Values) -> Values:
     count = len(next(iter(inputs.values())))
     predicted = np.full(count, contract.PREDICTED_CLASS, np.int32)
     first = live.run(inputs, predicted)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import tensorflow as tf
 
 from gradcam_export.errors import UnsupportedHead
-from gradcam_export.graph.cuts import CONTRACTIONS, Cone
+from gradcam_export.graph.cuts import CONTRACTIONS, LOOPS, Cone
 
 if TYPE_CHECKING:
     from gradcam_export.options import ScoreKind
@@ -22,6 +22,12 @@ _ACTIVATIONS: dict[str, Activation] = {
 }
 _LINEAR_OPS = frozenset(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Transpose", "BiasAdd", "AddV2"))
 _TRANSPARENT_OPS = frozenset(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "StopGradient"))
+
+
+_INNER = (
+    "A {} ({}) lies inside the graph, but {} ({}) comes after it, so there is no logit to explain. Explain the model "
+    "before that operation, or ask for the probability with --score probability."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,25 +109,33 @@ def find_head(predictions: tf.Tensor, kind: ScoreKind = "logit") -> Head:
 
 
 def _refuse_inner_softmax(predictions: tf.Tensor) -> None:
-    """Refuse a softmax over the N classes somewhere before the end, as in averaged ensembles.
+    """Refuse a softmax over the N classes, or a sigmoid, somewhere before the end, as in averaged ensembles.
 
-    One behind a further layer is another matter: attention over as many positions as there are classes, for one.
+    A softmax behind a further layer is another matter: attention over as many positions as there are classes, for one.
     """
-    classes = predictions.shape[-1]
+    classes, end = predictions.shape[-1], predictions.op
     seen: set[tf.Operation] = set()
-    frontier = [predictions.op]
+    frontier = [end]
+    unsquashed, squashed = False, None
     while frontier:
         operation = frontier.pop()
-        if operation in seen or operation.type in CONTRACTIONS:
+        if operation in seen:
             continue
         seen.add(operation)
+        if operation.type in CONTRACTIONS | LOOPS:
+            unsquashed = True
+            continue
+        if operation.type == "Sigmoid":
+            squashed = operation
+            continue
         if operation.type in ("Softmax", "LogSoftmax") and operation.outputs[0].shape[-1] == classes > 1:
             raise UnsupportedHead(
-                f"A softmax over the {classes} classes ({operation.name}) lies inside the graph, but "
-                f"{predictions.op.type} ({predictions.op.name}) comes after it, so there is no logit to explain. "
-                "Explain the model before that operation, or ask for the probability with --score probability."
+                _INNER.format(f"softmax over the {classes} classes", operation.name, end.type, end.name)
             )
         frontier += [tensor.op for tensor in operation.inputs]
+    # A gate or a swish leaves a way from the last layer to the end without a sigmoid; averaged sigmoids leave none.
+    if squashed is not None and not unsquashed:
+        raise UnsupportedHead(_INNER.format("sigmoid", squashed.name, end.type, end.name))
 
 
 def pooled_head_flaw(features: tf.Tensor, explained: tf.Tensor) -> str | None:

@@ -61,6 +61,11 @@ def candidates(forward: ForwardPass) -> tuple[FeatureMap, ...]:
     return _FeatureMaps(forward).crossed
 
 
+def spatial_outputs(forward: ForwardPass) -> dict[str, tf.Tensor]:
+    """Return what layers return of more than one position, by the layers' paths, in order."""
+    return _FeatureMaps(forward).spatial_outputs()
+
+
 def choose(forward: ForwardPass, layer: str | None = None) -> Target:
     """Choose the feature map to explain.
 
@@ -73,9 +78,15 @@ def choose(forward: ForwardPass, layer: str | None = None) -> Target:
         LayerNotFound: there is no such layer.
         ExplanationError: the layer's output is no feature map, it was called several times, or nothing reads its
             positions.
-        NoFeatureMap: there is none to choose.
+        NoFeatureMap: there is none to choose, or the model calls a graph that cannot be looked into.
     """
     maps = _FeatureMaps(forward)
+    opaque = maps.opaque_call()
+    if opaque is not None:
+        raise NoFeatureMap(
+            f"{forward.model_name!r} calls a finished graph ({opaque}), as TFSMLayer does, that cannot be looked into: "
+            "export the Keras model it was saved from."
+        )
     if layer is not None:
         return Target(feature_map=maps.by_name(layer), reason="asked for by name")
     for feature_map in reversed(maps.crossed):
@@ -87,7 +98,7 @@ def choose(forward: ForwardPass, layer: str | None = None) -> Target:
             )
     raise NoFeatureMap(
         f"{forward.model_name!r} has no feature map of more than one position that every path from its input "
-        f"{forward.main.name!r} to the class score crosses. {maps.spatial_layers()}{_opaque(forward)}"
+        f"{forward.main.name!r} to the class score crosses. {maps.spatial_layers()}"
     )
 
 
@@ -135,6 +146,10 @@ class _FeatureMaps:
         output = self._outputs.get(id(tensor))
         name = output.path if output else tensor.op.name
         return FeatureMap(name=name, tensor=tensor, layout=layout, from_layer=output is not None)
+
+    def opaque_call(self) -> str | None:
+        """Return the name of a call, on the way, of a function that was finished before tracing."""
+        return next((one.name for one in self._cone.operations if one.type in OPAQUE_CALLS), None)
 
     def shown_before(self, feature_map: FeatureMap) -> bool:
         """Whether it is but pooled, padded or resized: a map that is crossed before it shows the same, or more."""
@@ -196,22 +211,14 @@ class _FeatureMaps:
         tokens = self._tokens(tensor, self._cone.learned_cuts()) if rank != 1 else None
         return tokens or next((found for one in (3, 2, 1) if (found := self._layout(tensor, one))), None)
 
+    def spatial_outputs(self) -> dict[str, tf.Tensor]:
+        outputs = [output for output in self._forward.outputs if self._any_layout(output.tensor)]
+        return {output.path: output.tensor for output in outputs}
+
     def spatial_layers(self) -> str:
         """Return a sentence that names the layers which could be explained."""
-        named = dict.fromkeys(output.path for output in self._forward.outputs if self._any_layout(output.tensor))
-        spatial = list(named)
+        spatial = list(self.spatial_outputs())
         if not spatial:
             return "No layer of this model returns one: Grad-CAM needs convolutional features, or tokens of patches."
         shown = ", ".join(spatial[-8:])
         return f"Layers that return one{' (the last 8)' if len(spatial) > 8 else ''}: {shown}."
-
-
-def _opaque(forward: ForwardPass) -> str:
-    graph = forward.predictions.graph
-    calls = [operation.name for operation in graph.get_operations() if operation.type in OPAQUE_CALLS]
-    if not calls:
-        return ""
-    return (
-        f" The model calls a finished graph ({calls[0]}), as TFSMLayer does, that cannot be looked into: "
-        "export the Keras model it was saved from."
-    )
