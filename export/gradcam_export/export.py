@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from gradcam_export.graph.live import live_values
 from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.labels import labels_of, read_labels
-from gradcam_export.manifest import Manifest
 from gradcam_export.module import ExplainableClassifier
 from gradcam_export.options import ExportKeywords, ExportOptions
 from gradcam_export.savedmodel.publish import publish, unpublished_version
@@ -37,10 +36,13 @@ from gradcam_export.savedmodel.write import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import keras
+
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.graph.trace import Classifier
     from gradcam_export.keras_model.load import LoadedClassifier
+    from gradcam_export.manifest import Manifest
 
     OnStep = Callable[[str, float | None], None]
 

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from gradcam_export.manifest import Manifest
+from gradcam_export.methods import METHODS
 
 if TYPE_CHECKING:
     from gradcam_export.graph.explain import Choice
@@ -57,6 +58,7 @@ def describe_export(
             "allowed_batch_sizes": list(options.batch_sizes),
             "timeout_micros": options.batch_timeout_micros,
             "threads": options.batch_threads,
+            "methods": [method for method in choice.methods if not METHODS[method].alters],
         },
         versions={
             "tensorflow": tf.__version__,

@@ -104,7 +104,7 @@ class ExportOptions:
     """`variables` are shared by all signatures in memory; `constants` are faster on CPUs, and copied per signature."""
 
     batching: Batching = "in-graph"
-    """Who merges the rows of concurrent requests: the graph itself, the server by `batching_params.pbtxt`, or nobody."""
+    """Who merges the rows of concurrent requests: the graph, the server by `batching_params.pbtxt`, or nobody."""
 
     max_batch_size: int = 32
     """The most rows that are computed together; larger requests are split."""
@@ -160,19 +160,21 @@ class ExportOptions:
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise OptionError(f"{name} must be a number from {least} up; got {getattr(self, name)!r}.")
-        sizes = self.batch_sizes
-        if self.batching != "none" and (
-            list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != self.max_batch_size
-        ):
-            raise OptionError(
-                f"allowed_batch_sizes must ascend from 1 up to max_batch_size {self.max_batch_size}; got {sizes!r}."
-            )
+        self._check_batch_sizes()
         if self.image_size is not None and not (self.image_size and min(self.image_size) > 0):
             raise OptionError(f"image_size must be (H, W) or (H, W, C), each at least 1; got {self.image_size!r}.")
         if self.version is not None and self.version < 0:
             raise OptionError(f"version must be a number from 0 up; got {self.version!r}.")
         if self.images is not None and not Path(self.images).is_dir():
             raise OptionError(f"images must be a folder of images; {self.images} is none.")
+
+    def _check_batch_sizes(self) -> None:
+        sizes = self.batch_sizes
+        fits = bool(sizes) and sizes[0] >= 1 and sizes[-1] == self.max_batch_size and list(sizes) == sorted(set(sizes))
+        if self.batching != "none" and not fits:
+            raise OptionError(
+                f"allowed_batch_sizes must ascend from 1 up to max_batch_size {self.max_batch_size}; got {sizes!r}."
+            )
 
 
 def _check_choice(name: str, value: Any, kind: Any) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from gradcam_export.manifest import Manifest
     from gradcam_export.options import ExportOptions
 
-    Tensors = Mapping[str, tf.Tensor]
+    Tensors = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class BatchQueue:
     identity: str
     """Tells the queue from those of other models and versions in one process: with one name they would mix rows."""
 
-    def run(self, function: Callable[[Tensors], dict[str, tf.Tensor]], inputs: Tensors, name: str) -> dict[str, Any]:
+    def run(self, function: Callable[[Tensors], Tensors], inputs: Tensors, name: str) -> Tensors:
         """Return `function(inputs)`, computed together with the rows of other calls.
 
         Args:
