@@ -15,7 +15,7 @@ PROTOC_VENV := .venv-protoc
 # Independent libraries, whose Grad-CAM ours must agree with.
 PEERS_VENV := .venv-peers
 
-.PHONY: demo test test-all coverage-table agreement lint bench clean wire
+.PHONY: demo test test-all coverage-table agreement lint bench clean wire tls
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
@@ -66,6 +66,10 @@ wire:
 	$(PYTHON) -m venv $(PROTOC_VENV)
 	$(PROTOC_VENV)/bin/python -m pip install --quiet 'grpcio-tools==1.62.3' 'setuptools<81'
 	cd client && ../$(PROTOC_VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. gradcam_client/wire/gradcam_wire.proto
+
+# Certificates to try TLS with; names other than those of this machine: make tls TLS_HOSTS="serving.example".
+tls: $(VENV)/.ready
+	$(BIN)/python serving_config/make_tls.py serving_config/tls $(if $(TLS_HOSTS),--host $(TLS_HOSTS))
 
 clean:
 	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) $(PEERS_VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -172,7 +172,8 @@ def _remarks(classifier: Classifier, choice: Choice, *, labelled: bool, prescrib
         yield f"features are {choice.target.feature_map.tensor.dtype.name}: maps are known to about 0.02"
     for name in choice.methods:
         if METHODS[name].alters:
-            yield f"{name} asks the model again for altered inputs, up to {layout.channels} (one a channel)"
+            passes = min(getattr(METHODS[name], "channels", layout.channels), layout.channels)
+            yield f"{name} asks the model again for {passes} altered inputs of each image"
 
 
 def _times(grid: tuple[int, ...]) -> str:

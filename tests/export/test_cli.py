@@ -1,13 +1,16 @@
 """The command `gradcam-export`: data on stdout, messages on stderr, one line for every error of ours."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 
+import keras
 import pytest
-from classifiers import FAMILIES
+from classifiers import FAMILIES, photographs
 from gradcam_export.cli import main
+from gradcam_export.savedmodel.session import LoadedVersion
 
 
 @pytest.fixture
@@ -41,6 +44,44 @@ def test_build_publishes_and_prints_the_version(network, tmp_path, capsys):
     assert (tmp_path / "models/insects/1/assets/labels.txt").read_text() == "ant\nbee\ncat\ndog\neel\n"
 
 
+def test_build_takes_methods_and_what_belongs_to_them(network, tmp_path, capsys):
+    methods = ["--method", "layercam", "--method", "ablationcam"]
+    code = main(["build", str(network), str(tmp_path / "m"), *methods, "--top-k", "2", "--chunk", "7"])
+    assert code == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "explains base/features (16×20) with layercam, ablationcam"
+    facts = json.loads((tmp_path / "m/1/assets.extra/manifest.json").read_text())["explanation"]
+    assert (facts["method"], facts["methods"], facts["top_k"]) == ("layercam", ["layercam", "ablationcam"], 2)
+    with LoadedVersion.load(tmp_path / "m/1") as version:
+        answer = version.run("top_k", {"images": photographs(1)})
+        assert answer["heatmap"].shape == (1, 2, 16, 20)
+        assert "explain_ablationcam" in version.signatures
+
+
+def test_inspect_answers_in_json(network, capsys):
+    assert main(["inspect", str(network), "--json", "--method", "scorecam", "--top-k", "9"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["layer"], facts["grid"], facts["classes"]) == ("base/features", [16, 20], 5)
+    assert facts["methods"] == ["scorecam"]
+    assert facts["signatures"]["top_k"].endswith("heatmap [B,5,16,20]")
+
+
+def test_inspect_takes_an_output_and_labels(tmp_path, capsys):
+    images = keras.Input((8, 9, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(images))
+    model = keras.Model(images, [keras.layers.Dense(2, name="colour")(x), keras.layers.Dense(3, name="shape")(x)])
+    model.save(tmp_path / "two.keras")
+    (tmp_path / "labels.txt").write_text("round\nlong\nflat\n")
+    arguments = ["inspect", str(tmp_path / "two.keras"), "--labels", str(tmp_path / "labels.txt")]
+    assert main(arguments) == 1
+    assert "say which to explain with --output: colour, shape." in capsys.readouterr().err
+    assert main([*arguments, "--output", "shape"]) == 0
+    captured = capsys.readouterr()
+    assert "output         3 classes, linear" in captured.out
+    assert "no labels" not in captured.out
+    assert main([*arguments, "--output", "colour"]) == 1
+    assert "error: labels: 3 labels ('round' … 'flat') for a classifier of 2 classes." in capsys.readouterr().err
+
+
 def test_inspect_shows_candidates_the_choice_and_why(network, capsys):
     assert main(["inspect", str(network)]) == 0
     page = capsys.readouterr().out
@@ -64,6 +105,9 @@ def test_an_application_is_inspected_without_internet(capsys):
     [
         (["build", "missing.keras", "m"], "error: missing.keras: no such file.\n"),
         (["inspect", "keras.applications:Nothing"], "error: keras.applications:Nothing: module"),
+        (["build", "missing.keras", "m", "--top-k", "0"], "error: top_k must be a number from 1 up; got 0.\n"),
+        (["build", "missing.keras", "m", "--labels", "no.txt"], "error: no.txt: cannot be read as a file of labels"),
+        (["inspect", "missing.keras", "--method", "cam", "--method", "cam"], "error: method must name one CAM method"),
         (["serve"], "error: serve needs either BASE_PATH or --model-config-file FILE.\n"),
         (["serve", "no/such/models", "--port", "0"], "error: "),
     ],
@@ -87,6 +131,7 @@ def test_a_layer_that_does_not_exist_publishes_nothing(network, tmp_path, capsys
         (["build", "m.keras", "m", "--image-size", "large"], "'large' is not HxW, like 224x224"),
         (["build", "m.keras", "m", "--factory-arg", "weights"], "'weights' is not NAME=VALUE, like weights=none"),
         (["build", "m.keras", "m", "--weights", "frozen"], "invalid choice: 'frozen'"),
+        (["build", "m.keras", "m", "--method", "smoothgrad"], "invalid choice: 'smoothgrad'"),
     ],
 )
 def test_wrong_arguments_are_refused_with_an_example(arguments, message, capsys):

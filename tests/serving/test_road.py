@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from cam_reference import Reference, heatmaps
 from classifiers import FAMILIES, INPUT_SHAPE, gradcam_in_float64, normalised, photographs
 from gradcam_client import Client, ModelNotFound, ServerUnavailable, UnknownClass
 from gradcam_client.cli import main as gradcam
@@ -22,7 +23,7 @@ def model():
 @pytest.fixture(scope="module")
 def base_path(model, tmp_path_factory):
     base = tmp_path_factory.mktemp("models") / "insects"
-    export_classifier(model, base, labels=LABELS)
+    export_classifier(model, base, labels=LABELS, method=("gradcam", "layercam", "scorecam"), top_k=3)
     return base
 
 
@@ -57,6 +58,31 @@ def test_a_class_is_asked_for_by_label_or_by_index(target, model):
     np.testing.assert_allclose(by_label.heatmap, normalised(raw)[0], rtol=0, atol=1e-4)
     np.testing.assert_array_equal(by_label.heatmap, by_index.heatmap)
     assert (by_label.label, by_label.class_index) == ("dog", 3)
+
+
+def test_the_best_classes_come_in_one_call_each_with_its_own_map(target, model):
+    images = photographs(2)
+    with Client(target, model="insects") as client:
+        best = client.top_k(list(images))
+    live = np.asarray(model(images.astype(np.float32), training=False))
+    for row, explanations in enumerate(best):
+        order = np.argsort(-live[row], kind="stable")[:3]
+        assert [explanation.class_index for explanation in explanations] == order.tolist()
+        assert [explanation.label for explanation in explanations] == [LABELS[index] for index in order]
+        raw = gradcam_in_float64(FAMILIES["nested"], model, images[[row] * 3], order)
+        for explanation, wanted, index in zip(explanations, normalised(raw), order, strict=True):
+            np.testing.assert_allclose(explanation.heatmap, wanted, rtol=0, atol=1e-4)
+            assert explanation.score == pytest.approx(live[row, index], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["layercam", "scorecam"])
+def test_a_further_method_is_the_papers_formula_over_the_wire(target, model, method):
+    images, classes = photographs(2), [2, 4]
+    with Client(target, model="insects") as client:
+        explanations = client.explain(list(images), label=[LABELS[index] for index in classes], method=method)
+    wanted = heatmaps(Reference.of(FAMILIES["nested"], model).maps(method, images.astype(float), classes))
+    for explanation, heatmap in zip(explanations, wanted, strict=True):
+        np.testing.assert_allclose(explanation.heatmap, heatmap.reshape(16, 20), rtol=0, atol=1e-4)
 
 
 def test_files_of_any_size_and_mode_are_resized_as_the_manifest_says(target, model, tmp_path):

@@ -58,7 +58,8 @@ def live_values(classifier: Classifier, inputs: Values, options: ExportOptions) 
     try:
         return _values(_LiveClassifier(classifier, options), inputs)
     except tf.errors.OpError as error:
-        reason = error.message.strip().splitlines()[0]
+        # The first line says that a graph failed, and a traceback follows; the reason comes last, before the node.
+        reason = [line for line in error.message.splitlines() if line.strip() and "[[{{" not in line][-1].strip()
         raise ExplanationError(
             f"{classifier.model.name!r} does not run on this machine with its gradients: {reason} "
             "Choose a later layer with --layer, or export where it runs."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from gradcam_export.errors import UnsupportedHead
+from gradcam_export.errors import LoadError, UnsupportedHead
 from gradcam_export.graph.images import Preprocessing, resolve_preprocessing
 from gradcam_export.keras_model.tap import LayerOutput, tap
 
@@ -103,12 +103,13 @@ def forward(classifier: Classifier, inputs: Mapping[str, tf.Tensor]) -> ForwardP
         inputs: by the signatures' names, `[B,...]`.
 
     Raises:
+        LoadError: the model refuses its own inputs.
         UnsupportedHead: it does not return one score vector per input, or not under that name.
     """
     main = classifier.inputs.main
     given = {one.name: _prepared(inputs[one.name], one, classifier) for one in classifier.inputs}
     with tap(classifier.model) as outputs:
-        result = classifier.model(classifier.inputs.pack(list(given.values())), training=False)
+        result = _call(classifier, list(given.values()))
     scores = _chosen_output(result, classifier)
     return ForwardPass(
         model_name=classifier.model.name,
@@ -124,7 +125,8 @@ def trace(classifier: Classifier) -> TracedClassifier:
     """Trace `classifier` on inputs of its sizes and any number of rows.
 
     Raises:
-        UnsupportedHead: as `forward`.
+        LoadError: as `forward`.
+        UnsupportedHead: likewise.
     """
     passes: list[ForwardPass] = []
     weights: dict[str, np.ndarray[Any, Any]] = {}
@@ -164,6 +166,15 @@ def _prepared(tensor: tf.Tensor, one: ModelInput, classifier: Classifier) -> tf.
         tensor = tf.transpose(tensor, [0, 3, 1, 2])
     wanted = tf.as_dtype(one.model_dtype)
     return tf.cast(tensor, wanted) if wanted.is_integer or wanted == tf.float64 else tensor
+
+
+def _call(classifier: Classifier, given: list[tf.Tensor]) -> Any:
+    try:
+        return classifier.model(classifier.inputs.pack(given), training=False)
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        takes = ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in classifier.inputs)
+        reason = str(error).strip().splitlines()[0]
+        raise LoadError(f"{classifier.model.name!r} cannot be called on a batch of {takes}: {reason}") from error
 
 
 def _chosen_output(result: Any, classifier: Classifier) -> Any:
