@@ -79,11 +79,11 @@ def test_the_signatures_are_those_that_an_export_has(large):
         (lambda: classifier(layers.Dense(5)), {"labels": LABELS}, "the model ends in logits: scores are no probab"),
         (lambda: classifier(layers.Dense(1)), {"labels": ["age"]}, "one linear unit is a regression"),
         (lambda: classifier(layers.Dense(5), dtype="mixed_float16"), {}, "features are float16: maps are known to"),
-        (functional, {"method": "scorecam"}, "scorecam asks the model again for altered inputs, up to 24"),
+        (functional, {"method": "scorecam"}, "scorecam asks the model again for 24 altered inputs of each image"),
         (
             functional,
             {"method": ("cam", "ablationcam")},
-            "ablationcam asks the model again for altered inputs, up to",
+            "ablationcam asks the model again for 24 altered inputs of each image",
         ),
     ],
 )

@@ -74,16 +74,14 @@ def test_a_finished_graph_cannot_be_looked_into(finished_graph, tmp_path):
     says(message, "'wrapped'", "TFSMLayer", "cannot be looked into", "export the Keras model it was saved from")
 
 
-def test_a_map_before_a_finished_graph_can_be_explained(tmp_path):
-    def backbone(images):
-        return keras.Model(images, convolutions(images, "conv"))
-
-    backbone(keras.Input(INPUT_SHAPE)).export(tmp_path / "saved", verbose=False)
+def test_a_finished_graph_before_own_layers_is_refused_too(tmp_path):
+    inner = keras.Input(INPUT_SHAPE)
+    keras.Model(inner, convolutions(inner, "conv")).export(tmp_path / "saved", verbose=False)
     images = keras.Input(INPUT_SHAPE)
-    features = keras.layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve", name="finished")(images)
+    features = layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve", name="finished")(images)
     model = keras.Model(images, pooled(convolutions(features, "own")), name="wrapped")
-    published = export_classifier(model, tmp_path / "model")
-    assert published.manifest.explanation["layer"] == "own"
+    message = refusal(ExplanationError, model, tmp_path)
+    says(message, "'wrapped'", "TFSMLayer", "cannot be looked into", "export the Keras model it was saved from")
 
 
 def test_a_layer_that_does_not_exist(tmp_path):
@@ -195,7 +193,7 @@ def test_several_outputs_of_which_none_is_named(tmp_path):
         return [layers.Dense(3, name="kind")(x), layers.Dense(1, name="age")(x)]
 
     message = refusal(ExplanationError, classifier(ends, "conv"), tmp_path)
-    says(message, "'flowers'", "2 outputs", "kind", "age", "--output")
+    says(message, "'flowers'", "several outputs", "kind", "age", "--output")
 
 
 def test_an_answer_for_every_pixel(tmp_path):

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from classifiers import CLASSES
 from keras import layers
 
 from zoo.case import Case, Inputs, bare_logits, photographs, pixels
-from zoo.parts import as_numbers, classifier, numbers, pooled_softmax
+from zoo.parts import as_numbers, classifier, numbers, pooled_softmax, scaled, trunk
 
 WAVE, VOLUME, CLIP = (400, 2), (8, 20, 24, 1), (4, 24, 32, 3)
 
@@ -128,6 +129,46 @@ def frames_seen_by(base_end: Callable[[Any], Any], end: Callable[[Any], Any]) ->
     return build
 
 
+def uint8_input() -> keras.Model:
+    """Return a classifier that takes pixels as they are stored."""
+    images = keras.Input((32, 40, 3), dtype="uint8")
+    return keras.Model(images, pooled_softmax(trunk(scaled(images))))
+
+
+def without_channel_axis() -> keras.Model:
+    """Return a classifier of digits as tutorials write it: `[B,H,W]`, the channel added inside."""
+    digits = keras.Input((28, 28))
+    x = layers.Reshape((28, 28, 1), name="add_channel")(digits)
+    return keras.Model(digits, pooled_softmax(trunk(x)))
+
+
+class Spectrum(layers.Layer):
+    """Power of each frequency in each window of time: the road leads through complex numbers."""
+
+    def call(self, sound: Any) -> Any:
+        real, imaginary = keras.ops.stft(sound, sequence_length=64, sequence_stride=32, fft_length=64)
+        return keras.ops.log1p(real**2 + imaginary**2)[..., None]
+
+
+def spectrogram() -> keras.Model:
+    """Return a classifier of sound that sees it as a picture of times and frequencies."""
+    sound = keras.Input((None,))
+    return keras.Model(sound, pooled_softmax(trunk(Spectrum(name="spectrum")(sound))))
+
+
+def words() -> keras.Model:
+    """Return a classifier of sequences of word numbers."""
+    numbers_of_words = keras.Input((24,), dtype="int32")
+    x = layers.Embedding(50, 8, name="embedding")(numbers_of_words)
+    x = layers.Conv1D(12, 3, padding="same", activation="relu", name="features")(x)
+    return keras.Model(numbers_of_words, layers.Dense(CLASSES, name="scores")(layers.GlobalMaxPooling1D()(x)))
+
+
+def word_numbers(count: int) -> Inputs:
+    """Return what the signatures of `words` take."""
+    return {"inputs": np.random.default_rng(4).integers(0, 50, (count, 24)).astype(np.int32)}
+
+
 def _case(name: str, build: Callable[[], keras.Model], **more: Any) -> Case:
     more = {"layer": "features", "grid": (16, 20), "inputs": photographs(32, 40, 3), **more}
     return Case(family="data", name=name, build=build, **more)
@@ -147,6 +188,8 @@ CASES = (
         to_model_input=_pixels_first,
         grid=(8, 10),
     ),
+    _case("uint8 pixels", uint8_input, to_model_input=lambda inputs: inputs["images"]),
+    _numbers("no channel axis", without_channel_axis, (28, 28), grid=(14, 14)),
     _numbers("wave", wave, WAVE, grid=(50,)),
     _numbers(
         "wave of open length",
@@ -156,6 +199,15 @@ CASES = (
         grid=(80,),
         binary=True,
         options={"image_size": (320,)},
+    ),
+    _numbers("sound as a picture", spectrogram, (1024,), grid=(17, 17), options={"image_size": (1024,)}),
+    _case(
+        "words",
+        words,
+        inputs=word_numbers,
+        to_model_input=lambda inputs: inputs["inputs"],
+        grid=(24,),
+        logits=bare_logits,
     ),
     _numbers(
         "volume",
@@ -170,6 +222,7 @@ CASES = (
     _case(
         "bidirectional LSTM, GRU",
         rows_read_by(lambda: [layers.Bidirectional(layers.LSTM(5, return_sequences=True), name="both"), layers.GRU(6)]),
+        large=True,
     ),
     _numbers("TimeDistributed, LSTM", frames_read_by(pooled_frames), CLIP, grid=(4, 12, 16)),
     _numbers(

@@ -119,7 +119,7 @@ def reaches(start: tf.Tensor, end: tf.Tensor) -> bool:
 
 
 def _carries(tensor: tf.Tensor, start: tf.Tensor) -> bool:
-    """Whether values of the input flow on: floats, the lists that loops keep them in, tokens until they are floats."""
+    """Whether values of the input flow on: floats, spectra, the lists of loops, tokens until they are floats."""
     if tensor.dtype.is_integer:
         return bool(start.dtype.is_integer and tensor.op.type not in _MEASURES)
-    return bool(tensor.dtype.is_floating or tensor.dtype.name == "variant")
+    return bool(tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype.name == "variant")
