@@ -95,30 +95,35 @@ def _grey(picture: tf.Tensor) -> tf.Tensor:
 def _fit(stored: tf.Tensor, orientation: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     """Resize bilinearly, the upright picture's width first, each pass rounded to uint8: what Pillow does."""
     height, width, channels = shape
-    stored_height, stored_width = tf.unstack(tf.shape(stored)[:2])
-
-    def narrowed(strip: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-        return _resize(strip, tf.shape(strip)[0], width, (1.0, width / stored_width))
 
     def transposed() -> tf.Tensor:
-        narrow = _resize(stored, width, stored_width, (width / stored_height, 1.0))
-        return tf.transpose(_resize(narrow, width, height, (1.0, height / stored_width)), [1, 0, 2])
+        return tf.transpose(_resize_columns(_resize_rows(stored, width), height), [1, 0, 2])
 
     def straight() -> tf.Tensor:
-        narrow = by_strips(stored, narrowed, channels)
-        return _resize(narrow, height, width, (height / stored_height, 1.0))
+        narrow = by_strips(stored, lambda strip, _: _resize_columns(strip, width), channels)
+        return _resize_rows(narrow, height)
 
     # Turned after resizing: the result is small, the original may be huge.
     fitted = tf.cond(is_transposed(orientation), transposed, straight)
     return tf.ensure_shape(mirror(fitted, orientation), shape)
 
 
-def _resize(
-    picture: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int, scale: tuple[tf.Tensor | float, ...]
-) -> tf.Tensor:
+def _resize_rows(picture: tf.Tensor, height: int) -> tf.Tensor:
+    rows, columns, channels = tf.unstack(tf.shape(picture))
+    # A row as one pixel of many channels: three times as fast.
+    flat = tf.reshape(picture, [rows, 1, -1])
+    return tf.reshape(_resample(flat, [height, 1], [height / rows, 1.0]), [height, columns, channels])
+
+
+def _resize_columns(picture: tf.Tensor, width: int) -> tf.Tensor:
+    rows, columns, _ = tf.unstack(tf.shape(picture))
+    return _resample(picture, [rows, width], [1.0, width / columns])
+
+
+def _resample(picture: tf.Tensor, size: list[tf.Tensor | int], scale: list[tf.Tensor | float]) -> tf.Tensor:
     resized = tf.raw_ops.ScaleAndTranslate(
         images=picture[tf.newaxis],
-        size=tf.stack([height, width]),
+        size=size,
         scale=[tf.cast(factor, tf.float32) for factor in scale],
         translation=[0.0, 0.0],
         kernel_type="triangle",
