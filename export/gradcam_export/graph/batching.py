@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gradcam_export.manifest import Manifest
     from gradcam_export.options import ExportOptions
@@ -50,12 +50,33 @@ class BatchQueue:
             names.extend(answer)
             return list(answer.values())
 
-        concrete = tf.function(together, autograph=False).get_concrete_function(*specs.values())
-        queue = f"{name}-{self.identity}"
-        answers = tf.raw_ops.BatchFunction(
-            in_tensors=[*inputs.values()],
-            captured_tensors=concrete.captured_inputs,
-            f=concrete,
+        merged = tf.function(together, autograph=False).get_concrete_function(*specs.values())
+
+        def enqueue(*tensors: tf.Tensor) -> list[tf.Tensor]:
+            return self._batch(merged, tensors[: len(specs)], tensors[len(specs) :], f"{name}-{self.identity}")
+
+        # A batch runs under the last request in it (2.20): cancelled with that one, it would fail all others. Called
+        # from here it runs under no request at all.
+        captured = [*merged.captured_inputs]
+        arguments = [*specs.values(), *(tf.TensorSpec(one.shape, one.dtype) for one in captured)]
+        detached = tf.function(enqueue, autograph=False).get_concrete_function(*arguments)
+        answers = tf.raw_ops.RemoteCall(
+            target=tf.constant("/device:CPU:0"),
+            args=[*inputs.values(), *captured],
+            Tout=[output.dtype for output in detached.outputs],
+            f=detached,
+        )
+        for answer, output in zip(answers, merged.outputs, strict=True):
+            answer.set_shape(output.shape)
+        return dict(zip(names, answers, strict=True))
+
+    def _batch(
+        self, merged: Any, rows: Sequence[tf.Tensor], captured: Sequence[tf.Tensor], queue: str
+    ) -> list[tf.Tensor]:
+        return tf.raw_ops.BatchFunction(
+            in_tensors=rows,
+            captured_tensors=captured,
+            f=merged,
             num_batch_threads=self.threads,
             # The most rows of a request; those of a batch are the last allowed size (2.20).
             max_batch_size=_REQUEST_ROWS,
@@ -65,11 +86,8 @@ class BatchQueue:
             enable_large_batch_splitting=True,
             shared_name=queue,
             batching_queue=queue,
-            Tout=[output.dtype for output in concrete.outputs],
+            Tout=[output.dtype for output in merged.outputs],
         )
-        for answer, output in zip(answers, concrete.outputs, strict=True):
-            answer.set_shape(output.shape)
-        return dict(zip(names, answers, strict=True))
 
 
 _REQUEST_ROWS = 2**20
