@@ -69,8 +69,7 @@ def _inspect(parsed: argparse.Namespace) -> None:
 
 
 def _serve(parsed: argparse.Namespace) -> None:
-    from gradcam_export.server.models import ServedModel, read_model_config
-    from gradcam_export.server.run import serve
+    from gradcam_export.server import ServedModel, read_model_config, read_monitoring_config, read_ssl_config, serve
 
     if (parsed.base_path is None) == (parsed.model_config_file is None):
         raise OptionError("serve needs either BASE_PATH or --model-config-file FILE.")
@@ -81,10 +80,20 @@ def _serve(parsed: argparse.Namespace) -> None:
         models = (ServedModel(name=name, base_path=parsed.base_path),)
     names = ", ".join(model.name for model in models)
 
-    def ready(port: int) -> None:
+    def ready(port: int, rest_port: int | None) -> None:
         print(f"serving {names} on {parsed.host}:{port}", flush=True)
+        if rest_port is not None:
+            print(f"REST at http://{parsed.host}:{rest_port}/v1/models", flush=True)
 
-    serve(models, port=parsed.port, host=parsed.host, on_ready=ready)
+    serve(
+        models,
+        port=parsed.port,
+        host=parsed.host,
+        rest_port=parsed.rest_port,
+        ssl=parsed.ssl_config_file and read_ssl_config(parsed.ssl_config_file),
+        metrics_path=parsed.monitoring_config_file and read_monitoring_config(parsed.monitoring_config_file),
+        on_ready=ready,
+    )
 
 
 def _demo(parsed: argparse.Namespace) -> None:
@@ -238,7 +247,10 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
         help="several models, in TensorFlow Serving's own format",
     )
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for other machines")
-    add("--port", type=int, default=8500, help="0 takes a free one")
+    add("--port", type=int, default=8500, help="of gRPC; 0 takes a free one")
+    add("--rest-port", type=int, metavar="PORT", help="of REST, like 8501; no REST by default, 0 takes a free one")
+    add("--ssl-config-file", type=Path, metavar="FILE", help="TLS for gRPC, in TensorFlow Serving's own format")
+    add("--monitoring-config-file", type=Path, metavar="FILE", help="metrics on the REST port, in the same way")
 
 
 if __name__ == "__main__":

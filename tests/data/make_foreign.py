@@ -5,8 +5,8 @@ Run once in an environment that holds Keras and the backend, not TensorFlow:
     KERAS_BACKEND=jax python tests/data/make_foreign.py
     KERAS_BACKEND=torch python tests/data/make_foreign.py
 
-Beside each file lies an `.npz` of inputs and of what that backend itself answers for them. The network has normalisation
-whose statistics training has moved, so that predictions tell whether everything in the file arrived.
+Beside each file lies an `.npz` of inputs and of what that backend itself answers for them. Training has moved the
+statistics of the network's normalisation, so that predictions tell whether everything in the file arrived.
 """
 
 from pathlib import Path

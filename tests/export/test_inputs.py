@@ -243,3 +243,13 @@ def test_the_model_gets_its_own_type(dtype, tmp_path):
     live = model(pixels.astype(dtype)).numpy()
     found = served(model, tmp_path).run("predict", images=pixels)["predictions"]
     np.testing.assert_allclose(found, live, rtol=0, atol=1e-6)
+
+
+def test_a_model_that_cannot_be_called_is_one_clear_line(tmp_path):
+    volumes = keras.Input((8, 9, 8, 1), dtype="float64")
+    x = layers.MaxPooling3D(dtype="float64")(layers.Conv3D(4, 3, dtype="float64")(volumes))
+    model = keras.Model(volumes, layers.Dense(3)(layers.GlobalAveragePooling3D()(x)), name="scans")
+    message = r"^'scans' cannot be called on a batch of inputs float32 \[8, 9, 8, 1\]: .*DataType float64"
+    with pytest.raises(LoadError, match=message) as refusal:
+        served(model, tmp_path)
+    assert "\n" not in str(refusal.value)

@@ -45,6 +45,10 @@ def test_cam_is_for_global_average_pooling_and_one_linear_layer(tail):
         (lambda: [POOL(), layers.Dense(4), layers.Dense(3)], "2 linear layers follow the pooling"),
         (lambda: [layers.Flatten(), layers.Dense(3)], "no global average pooling comes before the linear layer"),
         (lambda: [POOL()], "0 linear layers follow the pooling"),
+        (
+            lambda: [layers.Lambda(lambda x: keras.ops.mean(x, axis=2)), layers.Flatten(), layers.Dense(3)],
+            r"Mean \(.*\) averages over some positions alone",
+        ),
     ],
 )
 def test_cam_is_refused_with_the_reason(tail, flaw):

@@ -1,19 +1,21 @@
 """Servers to test against, and tiny models to serve.
 
-`serve` starts the embedded server and, where there is one, a real `tensorflow_model_server`: from PATH, or from
-its Docker image. Tests that ask for it run once on each.
+`serve` and `serve_both` start the embedded server and, where there is one, a real `tensorflow_model_server`: from
+PATH, or from its Docker image. Tests that ask for them run once on each.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
+import json
 import shutil
 import socket
 import subprocess
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import pytest
@@ -29,23 +31,32 @@ IMAGE = "tensorflow/serving:2.20.0"
 START_SECONDS = 120
 
 
-class Serve(Protocol):
-    """Serves the versions under `base_path` as model `name`; returns `"127.0.0.1:port"`."""
+class Addresses(NamedTuple):
+    """Where a server answers, each as `"127.0.0.1:port"`."""
 
-    def __call__(self, base_path: Path, name: str) -> str: ...
+    grpc: str
+    rest: str
 
 
 @pytest.fixture(params=["embedded", pytest.param("tensorflow_model_server", marks=pytest.mark.model_server)])
-def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
+def serve_both(request: pytest.FixtureRequest) -> Iterator[Callable[[Path, str], Addresses]]:
+    """Serves the versions under a base path as a model of that name."""
     launch = _embedded if request.param == "embedded" else _model_server()
     with contextlib.ExitStack() as servers:
         yield lambda base_path, name: servers.enter_context(launch(base_path, name))
 
 
+@pytest.fixture
+def serve(serve_both: Callable[[Path, str], Addresses]) -> Callable[[Path, str], str]:
+    """The same, for gRPC alone."""
+    return lambda base_path, name: serve_both(base_path, name).grpc
+
+
 @contextlib.contextmanager
-def _embedded(base_path: Path, name: str) -> Iterator[str]:
-    with EmbeddedServer([ServedModel(name=name, base_path=base_path)], poll_seconds=0.05) as server:
-        yield f"127.0.0.1:{server.port}"
+def _embedded(base_path: Path, name: str) -> Iterator[Addresses]:
+    model = ServedModel(name=name, base_path=base_path)
+    with EmbeddedServer([model], poll_seconds=0.05, rest_port=0) as server:
+        yield Addresses(f"127.0.0.1:{server.port}", f"127.0.0.1:{server.rest_port}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,7 +76,7 @@ def _no_model_server() -> str:
     return refusal and f"no tensorflow_model_server on PATH, and {refusal}"
 
 
-def _model_server() -> Callable[[Path, str], contextlib.AbstractContextManager[str]]:
+def _model_server() -> Callable[[Path, str], contextlib.AbstractContextManager[Addresses]]:
     if shutil.which("tensorflow_model_server"):
         return _binary
     if refusal := _no_image():
@@ -88,27 +99,29 @@ def _refusal(command: list[str], *, seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def _binary(base_path: Path, name: str) -> Iterator[str]:
-    target = f"127.0.0.1:{_free_port()}"
-    flags = [f"--port={target.split(':')[1]}", f"--model_name={name}", f"--model_base_path={base_path}"]
+def _binary(base_path: Path, name: str) -> Iterator[Addresses]:
+    addresses = Addresses(f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}")
+    ports = [f"--port={addresses.grpc.split(':')[1]}", f"--rest_api_port={addresses.rest.split(':')[1]}"]
+    flags = [*ports, f"--model_name={name}", f"--model_base_path={base_path}"]
     with subprocess.Popen(["tensorflow_model_server", *flags]) as process:
         try:
-            _wait_until_open(target)
-            yield target
+            _wait_until_open(addresses)
+            yield addresses
         finally:
             process.terminate()
 
 
 @contextlib.contextmanager
-def _docker(base_path: Path, name: str) -> Iterator[str]:
-    target = f"127.0.0.1:{_free_port()}"
+def _docker(base_path: Path, name: str) -> Iterator[Addresses]:
+    addresses = Addresses(f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}")
     container = f"gradcam-test-{uuid.uuid4().hex[:12]}"
-    where = ["--publish", f"{target}:8500", "--volume", f"{base_path.resolve()}:/models/{name}:ro"]
+    ports = ["--publish", f"{addresses.grpc}:8500", "--publish", f"{addresses.rest}:8501"]
+    where = [*ports, "--volume", f"{base_path.resolve()}:/models/{name}:ro"]
     what = ["--name", container, "--env", f"MODEL_NAME={name}", IMAGE]
     subprocess.run(["docker", "run", "--rm", "--detach", *where, *what], check=True, timeout=START_SECONDS)
     try:
-        _wait_until_open(target)
-        yield target
+        _wait_until_open(addresses)
+        yield addresses
     finally:
         subprocess.run(["docker", "kill", container], check=True, capture_output=True, timeout=START_SECONDS)
 
@@ -118,10 +131,19 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_open(target: str) -> None:
-    """The stock server opens its port once the models are available."""
-    with grpc.insecure_channel(target) as channel:
+def _wait_until_open(addresses: Addresses) -> None:
+    """The stock server opens its ports once the models are available, that of REST last."""
+    with grpc.insecure_channel(addresses.grpc) as channel:
         grpc.channel_ready_future(channel).result(START_SECONDS)
+    host, port = addresses.rest.split(":")
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < end, f"nothing answers at {addresses.rest}"
+            time.sleep(0.1)
 
 
 class Stub:
@@ -156,6 +178,37 @@ def predict_request(model: str = "toy", signature: str = "", **inputs: Any) -> p
     for name, value in inputs.items():
         request.inputs[name].CopyFrom(value if hasattr(value, "tensor_shape") else tf.make_tensor_proto(value))
     return request
+
+
+class Rest:
+    """JSON over one kept connection; every answer is `(status, object)`."""
+
+    def __init__(self, address: str) -> None:
+        self.connection = http.client.HTTPConnection(address, timeout=60)
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        data = json.dumps(body).encode() if isinstance(body, dict | list) else body
+        self.connection.request(method, path, data, headers)
+        response = self.connection.getresponse()
+        text = response.read()
+        assert response.getheader("Content-Type") == "application/json"
+        return response.status, json.loads(text)
+
+    def predict(self, body: Any, model: str = "toy") -> tuple[int, Any]:
+        return self("POST", f"/v1/models/{model}:predict", body)
+
+
+@pytest.fixture
+def connect_rest() -> Iterator[Callable[[str | int], Rest]]:
+    """Factory: `connect_rest("127.0.0.1:port")`, or a port alone, speaks to a server's REST port."""
+    with contextlib.ExitStack() as connections:
+
+        def connect(target: str | int) -> Rest:
+            rest = Rest(f"127.0.0.1:{target}" if isinstance(target, int) else target)
+            connections.callback(rest.connection.close)
+            return rest
+
+        yield connect
 
 
 @pytest.fixture(scope="session", name="predict_request")

@@ -107,7 +107,7 @@ def _naming(model: str) -> Iterator[None]:
 def _check_method(name: str, forward: ForwardPass, choice: Choice) -> None:
     method, layer = METHODS[name], choice.target.feature_map
     if method.needs_pooled_head:
-        flaw = pooled_head_flaw(layer.tensor, choice.head.explained)
+        flaw = pooled_head_flaw(layer.tensor, layer.layout.channels, choice.head.explained)
         if flaw is not None:
             raise ExplanationError(
                 f"Method {name!r} exists only where global average pooling and one linear layer follow {layer.name!r}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -138,11 +139,12 @@ def _refuse_inner_softmax(predictions: tf.Tensor) -> None:
         raise UnsupportedHead(_INNER.format("sigmoid", squashed.name, end.type, end.name))
 
 
-def pooled_head_flaw(features: tf.Tensor, explained: tf.Tensor) -> str | None:
+def pooled_head_flaw(features: tf.Tensor, channels: int, explained: tf.Tensor) -> str | None:
     """Say what keeps the head from being global average pooling and one linear layer; `None` if it is that.
 
     Args:
         features: the feature map to explain.
+        channels: K.
         explained: `[B,N]`, the scores that are explained.
     """
     cone = Cone(features, explained)
@@ -152,6 +154,8 @@ def pooled_head_flaw(features: tf.Tensor, explained: tf.Tensor) -> str | None:
             linear += 1
         elif operation.type == "Mean" and not linear:
             pooled += 1
+            if math.prod(size or 1 for size in operation.outputs[0].shape[1:]) != channels:
+                return f"{operation.type} ({operation.name}) averages over some positions alone"
         elif operation.type not in _LINEAR_OPS:
             return f"{operation.type} ({operation.name}) stands between the feature map and the class score"
     if not pooled:

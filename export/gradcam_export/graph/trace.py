@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,9 @@ def _call(classifier: Classifier, given: list[tf.Tensor]) -> Any:
         return classifier.model(classifier.inputs.pack(given), training=False)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         takes = ", ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in classifier.inputs)
-        reason = str(error).strip().splitlines()[0]
+        # Keras (3.15) frames the reason with a sentence of its own, colours, and the arguments.
+        text = re.sub(r"\x1b\[\d*m", "", str(error)).partition("Arguments received by")[0]
+        reason = " ".join(text.split())
         raise LoadError(f"{classifier.model.name!r} cannot be called on a batch of {takes}: {reason}") from error
 
 

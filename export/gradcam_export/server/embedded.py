@@ -1,4 +1,4 @@
-"""The embedded server: a SavedModel behind TensorFlow Serving's gRPC API, on a laptop or in CI.
+"""The embedded server: a SavedModel behind TensorFlow Serving's gRPC and REST APIs, on a laptop or in CI.
 
 Production is TensorFlow Serving. Here, unlike there, start-up does not wait for a version to appear, a failed
 version is not tried again, and a configuration is read once.
@@ -18,12 +18,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from gradcam_export.errors import ServeError
+from gradcam_export.server.calls import Calls
+from gradcam_export.server.http_server import HttpServer
+from gradcam_export.server.metrics import Metrics
 from gradcam_export.server.repository import ModelRepository, find_versions
+from gradcam_export.server.rest import RestApi
 from gradcam_export.server.servicer import ModelServicer, PredictionServicer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gradcam_export.server.config_files import SslConfig
     from gradcam_export.server.models import ServedModel
     from gradcam_export.server.status import StatusError
 
@@ -51,9 +56,12 @@ class EmbeddedServer:
         port: 0 takes a free one; `port` then says which.
         host: the address to listen on; by default this machine alone, for nobody is asked who they are.
         poll_seconds: how often the base paths are looked at.
+        rest_port: where REST is answered, and the metrics; 0 takes a free port, None: nowhere.
+        ssl: makes the gRPC port speak TLS; the REST port never does, here as in the stock server.
+        metrics_path: where the REST port shows the metrics; None: nowhere.
 
     Raises:
-        ServeError: two models have one name.
+        ServeError: two models have one name, or metrics are to be shown without a REST port.
     """
 
     def __init__(
@@ -63,31 +71,43 @@ class EmbeddedServer:
         port: int = 0,
         host: str = DEFAULT_HOST,
         poll_seconds: float = 1.0,
+        rest_port: int | None = None,
+        ssl: SslConfig | None = None,
+        metrics_path: str | None = None,
     ) -> None:
+        if metrics_path is not None and rest_port is None:
+            raise ServeError("Metrics are read on the REST port, and there is none: give one (--rest-port).")
         self.host = host
         self.port = port
+        self.rest_port = rest_port
+        self._ssl = ssl
         self._poll_seconds = poll_seconds
         self._repositories: dict[str, ModelRepository] = {}
         for model in models:
             if model.name in self._repositories:
                 raise ServeError(f"Illegal to list model {model.name} multiple times: a name is one base path.")
             self._repositories[model.name] = ModelRepository(model)
+        self._calls = Calls(self._repositories, Metrics(self._repositories.keys()))
         self._health = health.HealthServicer()
+        self._rest_api = RestApi(self._calls, metrics_path)
+        self._rest: HttpServer | None = None
         self._server: grpc.Server | None = None
         self._stopping = threading.Event()
         self._pollers: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Load every model, then open the port: whoever can connect finds them all available.
+        """Load every model, then open the ports: whoever can connect finds them all available.
 
         Raises:
-            ServeError: the port cannot be had, a base path holds no version, or none that can be loaded.
+            ServeError: a port cannot be had, a base path holds no version, or none that can be loaded.
         """
-        _check_port(self.host, self.port)
+        for port in (self.port, self.rest_port):
+            if port is not None:
+                _check_port(self.host, port)
         try:
             for repository in self._repositories.values():
                 _load_first(repository)
-            self._open_port()
+            self._open_ports()
         except ServeError:
             self._close_models()
             raise
@@ -100,8 +120,11 @@ class EmbeddedServer:
         """Accept no more calls, give those in flight `grace` seconds, and unload everything."""
         self._stopping.set()
         self._health.enter_graceful_shutdown()
-        if self._server is not None:
-            self._server.stop(grace).wait()
+        stopped = self._server.stop(grace) if self._server is not None else None
+        if self._rest is not None:
+            self._rest.stop(grace)
+        if stopped is not None:
+            stopped.wait()
         for poller in self._pollers:
             poller.join()
         self._close_models()
@@ -113,15 +136,34 @@ class EmbeddedServer:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def _open_port(self) -> None:
+    def _open_ports(self) -> None:
+        """REST first: its port is one that can be given back."""
+        listener = None if self.rest_port is None else _listen(self.host, self.rest_port)
+        try:
+            self._open_grpc_port()
+        except ServeError:
+            if listener is not None:
+                listener.close()
+            raise
+        if listener is not None:
+            self.rest_port = int(listener.getsockname()[1])
+            self._rest = HttpServer(self._rest_api.answer)
+            self._rest.start(listener)
+
+    def _open_grpc_port(self) -> None:
         # The stock server has four threads a core too, but refuses what exceeds them; here it waits.
         workers = futures.ThreadPoolExecutor(max(16, 4 * (os.cpu_count() or 1)), "gradcam-serve")
         server = grpc.server(workers, options=_OPTIONS)
-        _add_services(server, self._repositories, self._health)
+        _add_services(server, self._calls, self._health)
+        address = f"{self.host}:{self.port}"
         try:
-            port = server.add_insecure_port(f"{self.host}:{self.port}")
+            if self._ssl is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, _credentials(self._ssl))
         except RuntimeError as error:
-            raise ServeError(f"Cannot listen on {self.host}:{self.port}: {error}") from error
+            hint = " (or the key, certificate and CA of the SSL configuration do not fit)" if self._ssl else ""
+            raise ServeError(f"Cannot listen on {address}: {error}{hint}") from error
         server.start()
         self._server, self.port = server, port
 
@@ -142,20 +184,28 @@ class EmbeddedServer:
             repository.close()
 
 
-def _add_services(
-    server: grpc.Server, models: Mapping[str, ModelRepository], health_servicer: health.HealthServicer
-) -> None:
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(models), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(models), server)
+def _add_services(server: grpc.Server, calls: Calls, health_servicer: health.HealthServicer) -> None:
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(calls), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(calls), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     for service in HEALTH_SERVICES:
         health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
 
 
+def _credentials(ssl: SslConfig) -> grpc.ServerCredentials:
+    # Without a CA of its own gRPC cannot ask callers who they are; read_ssl_config sees to that.
+    return grpc.ssl_server_credentials([(ssl.server_key, ssl.server_cert)], ssl.custom_ca, ssl.client_verify)
+
+
 def _check_port(host: str, port: int) -> None:
-    """Ask for the port before the models are loaded, and in a way that says why it cannot be had."""
+    """Ask for the port before the models are loaded."""
+    _listen(host, port).close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take a port, in a way that says why it cannot be had."""
     try:
-        socket.create_server((host, port)).close()
+        return socket.create_server((host, port), backlog=1024)
     except (OSError, OverflowError) as error:
         raise ServeError(f"Cannot listen on {host}:{port}: {error}") from error
 

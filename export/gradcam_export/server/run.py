@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
+    from gradcam_export.server.config_files import SslConfig
     from gradcam_export.server.models import ServedModel
 
 logger = logging.getLogger("gradcam_export.server")
@@ -29,8 +30,11 @@ def serve(
     *,
     port: int = DEFAULT_PORT,
     host: str = DEFAULT_HOST,
+    rest_port: int | None = None,
+    ssl: SslConfig | None = None,
+    metrics_path: str | None = None,
     grace: float = GRACE_SECONDS,
-    on_ready: Callable[[int], None] | None = None,
+    on_ready: Callable[[int, int | None], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; then finish the requests in flight and return.
 
@@ -40,19 +44,22 @@ def serve(
         models: what to serve.
         port: where; 0 takes a free one.
         host: the address to listen on; "0.0.0.0" for other machines.
+        rest_port: where REST is answered; 0 takes a free port, None: nowhere.
+        ssl: makes the gRPC port speak TLS.
+        metrics_path: where the REST port shows the metrics; None: nowhere.
         grace: seconds that the requests in flight have to finish.
-        on_ready: called with the port once every model is available.
+        on_ready: called with the ports of gRPC and REST once every model is available.
 
     Raises:
         ServeError: the server cannot start.
     """
     logger.warning("This embedded server is for laptops and CI; in production, run TensorFlow Serving.")
-    server = EmbeddedServer(models, port=port, host=host)
+    server = EmbeddedServer(models, port=port, host=host, rest_port=rest_port, ssl=ssl, metrics_path=metrics_path)
     with _stop_signals() as received:
         server.start()
         try:
             if on_ready is not None and not received:
-                on_ready(server.port)
+                on_ready(server.port, server.rest_port)
             while not received:
                 # A wait without end would miss the signal that comes just before it begins.
                 time.sleep(WAKE_SECONDS)

@@ -40,3 +40,13 @@ def from_op_error(error: tf.errors.OpError) -> StatusError:
     origin = error.__context__ if isinstance(error.__context__, tf.errors.OpError) else error
     code = _BY_NUMBER.get(origin.error_code, grpc.StatusCode.UNKNOWN)
     return StatusError(code, _EAGER_PREFIX.sub("", origin.message))
+
+
+def invalid_argument(message: str) -> StatusError:
+    """A request that no server could answer."""
+    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def not_found(message: str) -> StatusError:
+    """A request for a model or version that is not here."""
+    return StatusError(grpc.StatusCode.NOT_FOUND, message)

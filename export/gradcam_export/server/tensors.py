@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from gradcam_export.server.status import StatusError, from_op_error
+from gradcam_export.server.status import StatusError, from_op_error, invalid_argument
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
@@ -73,7 +73,7 @@ def decode(name: str, proto: tensor_pb2.TensorProto, info: TensorInfo) -> np.nda
 def _checked_shape(name: str, proto: tensor_pb2.TensorProto, info: TensorInfo) -> tuple[int, ...]:
     if proto.dtype != info.dtype:
         expected = tf.dtypes.as_dtype(info.dtype).name
-        raise _invalid(f"Expects {name} to be {expected} but {_type_name(proto.dtype)} is provided")
+        raise invalid_argument(f"Expects {name} to be {expected} but {_type_name(proto.dtype)} is provided")
     if proto.tensor_shape.unknown_rank:
         raise _malformed(name, "its shape has no rank")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
@@ -81,7 +81,7 @@ def _checked_shape(name: str, proto: tensor_pb2.TensorProto, info: TensorInfo) -
         raise _malformed(name, f"no tensor has the shape {list(shape[:8])}")
     if not tf.TensorShape(info.tensor_shape).is_compatible_with(shape):
         expected = [dim.size for dim in info.tensor_shape.dim]
-        raise _invalid(f"Expects {name} to have the shape {expected} but {list(shape)} is provided")
+        raise invalid_argument(f"Expects {name} to have the shape {expected} but {list(shape)} is provided")
     return shape
 
 
@@ -135,8 +135,4 @@ def _type_name(number: int) -> str:
 
 
 def _malformed(name: str, reason: str) -> StatusError:
-    return _invalid(f"tensor parsing error: {name}: {reason}")
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+    return invalid_argument(f"tensor parsing error: {name}: {reason}")
