@@ -17,7 +17,7 @@ from gradcam_export.options import Batching, Method, ScoreKind, WeightStorage, c
 
 INTERRUPTED = 130
 _EXPORT_OPTIONS = (
-    *("chunk", "weights", "images", "version"),
+    *("chunk", "weights", "images", "version", "max_image_bytes", "max_image_pixels"),
     *("batching", "max_batch_size", "batch_timeout_micros", "batch_threads", "allowed_batch_sizes"),
 )
 
@@ -227,11 +227,13 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--chunk", type=int, default=32, metavar="N", help="altered inputs at once in Score-CAM and Ablation-CAM")
     add("--weights", choices=choices(WeightStorage), default="variables", help="how weights are stored")
-    add("--batching", choices=choices(Batching), default="in-graph", help="who merges requests into batches")
+    add("--batching", choices=choices(Batching), default="none", help="who merges requests into batches")
     add("--max-batch-size", type=int, default=32, metavar="N", help="most rows of a batch; larger requests are split")
     add("--batch-timeout-micros", type=int, default=0, metavar="N", help="how long a first row waits for others")
     add("--batch-threads", type=int, default=1, metavar="N", help="how many batches are computed at once")
     add("--allowed-batch-sizes", type=_sizes, metavar="N,N,…", help="what batches are padded to")
+    add("--max-image-bytes", type=int, default=20_000_000, metavar="N", help="of an encoded image")
+    add("--max-image-pixels", type=int, default=40_000_000, metavar="N", help="of an encoded image, by its header")
     add("--images", type=Path, metavar="DIR", help="images to verify with, instead of synthetic ones")
     add("--version", type=int, metavar="N", help="version number, instead of the next free one")
 

@@ -100,7 +100,7 @@ def export_classifier(
                 loaded.inputs,
                 labels=manifest.labels,
                 description=description,
-                chunk=asked.chunk,
+                options=asked,
                 queue=queue_of(asked, manifest),
             )
         with step("write"):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from gradcam_export.manifest import Manifest
 from gradcam_export.methods import METHODS
+from gradcam_export.module import OVERLAY_ALPHA, OVERLAY_COLORMAP
 
 if TYPE_CHECKING:
     from gradcam_export.graph.explain import Choice
@@ -45,11 +46,12 @@ def describe_export(
             "color_order": COLOR_ORDERS[main.shape[-1]] if main.is_image else None,
             "resize": "bilinear" if main.is_image else None,
             "preprocessing": classifier.preprocessing.name,
+            "encoded": loaded.inputs.takes_pictures,
         },
         more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
         labels=list(labels),
         explanation=_explanation(choice),
-        overlay={"colormap": "jet", "alpha": 0.4},
+        overlay={"colormap": OVERLAY_COLORMAP, "alpha": OVERLAY_ALPHA},
         weights=options.weights,
         precision="float32",
         batching={

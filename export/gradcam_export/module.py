@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.graph.core import FoldedCore
+from gradcam_export.graph.decoding import decode_images
+from gradcam_export.graph.headers import ImageLimits
+from gradcam_export.graph.overlay import colour_table, overlay_jpeg
 from gradcam_export.methods import METHODS
 
 if TYPE_CHECKING:
@@ -19,8 +22,12 @@ if TYPE_CHECKING:
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.keras_model.inputs import ClassifierInputs
+    from gradcam_export.options import ExportOptions
 
     Answer = dict[str, tf.Tensor]
+
+
+OVERLAY_COLORMAP, OVERLAY_ALPHA = "jet", 0.4
 
 
 class ExplainableClassifier(tf.Module):
@@ -39,7 +46,7 @@ class ExplainableClassifier(tf.Module):
         *,
         labels: Sequence[str],
         description: str | Path,
-        chunk: int,
+        options: ExportOptions,
         queue: BatchQueue | None,
     ) -> None:
         """Build the signatures.
@@ -50,13 +57,15 @@ class ExplainableClassifier(tf.Module):
             inputs: what it takes.
             labels: N class names.
             description: file of `key<TAB>JSON` lines that `describe` answers from.
-            chunk: how many altered inputs a method that asks again sends through the classifier at once.
+            options: limits of encoded images, and of what passes at once.
             queue: merges the rows of concurrent requests; `None` leaves that to the server.
         """
         super().__init__(name="explainable_classifier")
         self.weights = [tf.Variable(value, trainable=False, name=name) for name, value in folded.weights.items()]
-        self._core = FoldedCore(folded, choice, inputs.main, chunk)
-        self._methods, self._queue = choice.methods, queue
+        self._core = FoldedCore(folded, choice, inputs.main, options.chunk)
+        self._inputs, self._methods, self._queue = inputs, choice.methods, queue
+        self._grid = choice.layout.grid
+        self._limits = ImageLimits(max_bytes=options.max_image_bytes, max_pixels=options.max_image_pixels)
         self._labels = tf.constant(labels)
         self._facts = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(description), tf.string, 0, tf.string, 1, delimiter="\t"),
@@ -80,6 +89,12 @@ class ExplainableClassifier(tf.Module):
         yield contract.DESCRIBE, _concrete(self._describe, key)
         for method in self._methods[1:]:
             yield contract.explain_signature(method), _concrete(partial(self._explain, method), chosen)
+        if self._inputs.takes_pictures:
+            encoded = {contract.IMAGE_BYTES: tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES)}
+            encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
+            yield contract.EXPLAIN_BYTES, _concrete(partial(self._explain_bytes, contract.EXPLAIN_BYTES), encoded)
+            if len(self._grid) == len(self._inputs.main.size):
+                yield contract.OVERLAY, _concrete(self._overlay, encoded)
 
     def _serving_default(self, inputs: Answer) -> Answer:
         return self._explained(contract.SERVING_DEFAULT, _of_predicted_class(inputs), self._methods[0])
@@ -88,6 +103,19 @@ class ExplainableClassifier(tf.Module):
         asked = inputs | {contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
         signature = contract.EXPLAIN if method == self._methods[0] else contract.explain_signature(method)
         return self._explained(signature, asked, method)
+
+    def _explain_bytes(self, signature: str, inputs: Answer) -> Answer:
+        height, width, channels = self._inputs.main.shape
+        images = decode_images(inputs[contract.IMAGE_BYTES], (height, width, channels), self._limits)
+        asked = {contract.IMAGES: images, contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
+        return self._explained(signature, asked, self._methods[0])
+
+    def _overlay(self, inputs: Answer) -> Answer:
+        answer = self._explain_bytes(contract.OVERLAY, inputs)
+        encoded, heatmap = inputs[contract.IMAGE_BYTES], answer[contract.HEATMAP]
+        picture = overlay_jpeg(encoded, heatmap, colour_table(OVERLAY_COLORMAP), OVERLAY_ALPHA, self._limits)
+        shown = {name: answer[name] for name in (contract.CLASS_INDEX, contract.LABEL, contract.SCORE)}
+        return shown | {contract.OVERLAY_BYTES: picture}
 
     def _top_k(self, inputs: Answer) -> Answer:
         method = self._methods[0]

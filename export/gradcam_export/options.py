@@ -55,6 +55,8 @@ class ExportKeywords(TypedDict, total=False):
     batch_timeout_micros: int
     batch_threads: int
     allowed_batch_sizes: Sequence[int] | None
+    max_image_bytes: int
+    max_image_pixels: int
     images: str | Path | None
     version: int | None
     factory_args: dict[str, Any] | None
@@ -103,7 +105,7 @@ class ExportOptions:
     weights: WeightStorage = "variables"
     """`variables` are shared by all signatures in memory; `constants` are faster on CPUs, and copied per signature."""
 
-    batching: Batching = "in-graph"
+    batching: Batching = "none"
     """Who merges the rows of concurrent requests: the graph, the server by `batching_params.pbtxt`, or nobody."""
 
     max_batch_size: int = 32
@@ -117,6 +119,12 @@ class ExportOptions:
 
     allowed_batch_sizes: Sequence[int] | None = None
     """Batches are padded to the next of these; `None` takes powers of two and the halves between them."""
+
+    max_image_bytes: int = 20_000_000
+    """Of an encoded image; a larger one is refused unread."""
+
+    max_image_pixels: int = 40_000_000
+    """Of an encoded image, by its header; a larger one is refused undecoded."""
 
     images: str | Path | None = None
     """A folder of images to verify with; `None` verifies with synthetic ones."""
@@ -157,6 +165,7 @@ class ExportOptions:
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise OptionError(f"method must name one CAM method, or several, each once; got {self.method!r}.")
         lowest = {"top_k": 1, "chunk": 1, "max_batch_size": 1, "batch_threads": 1, "batch_timeout_micros": 0}
+        lowest |= {"max_image_bytes": 1, "max_image_pixels": 1}
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise OptionError(f"{name} must be a number from {least} up; got {getattr(self, name)!r}.")

@@ -57,6 +57,12 @@ def _requests(manifest: Manifest, size: int) -> Iterator[tuple[str, dict[str, np
         yield contract.SERVING_DEFAULT, inputs
         yield contract.EXPLAIN, chosen
         yield contract.TOP_K, inputs
+        if manifest.input["encoded"]:
+            encoded = {contract.IMAGE_BYTES: _pictures(inputs[manifest.input["name"]])}
+            encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
+            yield contract.EXPLAIN_BYTES, encoded
+            if len(manifest.explanation["grid"]) == len(manifest.input["shape"]) - 1:
+                yield contract.OVERLAY, encoded
     for method in further:
         if size == 1 or method in manifest.batching["methods"]:
             yield contract.explain_signature(method), chosen
@@ -72,3 +78,8 @@ def _values(one: Mapping[str, Any], size: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
     # Of tokens no more is known than that there are two.
     return random.integers(0, 256 if one["dtype"] == "uint8" else 2, shape, one["dtype"])
+
+
+def _pictures(images: np.ndarray) -> np.ndarray:
+    """Return images `[B,H,W,C]` as JPEG files `[B]`."""
+    return np.array([tf.io.encode_jpeg(image).numpy() for image in images], object)
