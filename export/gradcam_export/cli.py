@@ -16,6 +16,10 @@ from gradcam_export.errors import GradcamExportError, OptionError
 from gradcam_export.options import Batching, Method, ScoreKind, WeightStorage, choices
 
 INTERRUPTED = 130
+_EXPORT_OPTIONS = (
+    *("chunk", "weights", "images", "version", "max_image_bytes", "max_image_pixels"),
+    *("batching", "max_batch_size", "batch_timeout_micros", "batch_threads", "allowed_batch_sizes"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,7 +139,7 @@ def _model_options(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(parsed, name) for name in ("chunk", "weights", "batching", "images", "version")}
+    return {name: getattr(parsed, name) for name in _EXPORT_OPTIONS}
 
 
 def _image_size(text: str) -> tuple[int, ...]:
@@ -143,6 +147,13 @@ def _image_size(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.lower().split("x"))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not HxW, like 224x224") from error
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not N,N,…, like 1,2,4,8") from error
 
 
 def _factory_arg(text: str) -> tuple[str, Any]:
@@ -216,7 +227,13 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--chunk", type=int, default=32, metavar="N", help="altered inputs at once in Score-CAM and Ablation-CAM")
     add("--weights", choices=choices(WeightStorage), default="variables", help="how weights are stored")
-    add("--batching", choices=choices(Batching), default="none", help="who merges requests")
+    add("--batching", choices=choices(Batching), default="none", help="who merges requests into batches")
+    add("--max-batch-size", type=int, default=32, metavar="N", help="most rows of a batch; larger requests are split")
+    add("--batch-timeout-micros", type=int, default=0, metavar="N", help="how long a first row waits for others")
+    add("--batch-threads", type=int, default=1, metavar="N", help="how many batches are computed at once")
+    add("--allowed-batch-sizes", type=_sizes, metavar="N,N,…", help="what batches are padded to")
+    add("--max-image-bytes", type=int, default=20_000_000, metavar="N", help="of an encoded image")
+    add("--max-image-pixels", type=int, default=40_000_000, metavar="N", help="of an encoded image, by its header")
     add("--images", type=Path, metavar="DIR", help="images to verify with, instead of synthetic ones")
     add("--version", type=int, metavar="N", help="version number, instead of the next free one")
 

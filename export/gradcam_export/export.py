@@ -6,24 +6,21 @@ import tempfile
 import time
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from gradcam_export.checks.samples import verification_inputs
 from gradcam_export.checks.verify import verify_in_fresh_process
+from gradcam_export.facts import describe_export
+from gradcam_export.graph.batching import queue_of
 from gradcam_export.graph.explain import explain, make_choice
 from gradcam_export.graph.fold import fold
 from gradcam_export.graph.live import live_values
 from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.labels import labels_of, read_labels
-from gradcam_export.manifest import Manifest
 from gradcam_export.module import ExplainableClassifier
 from gradcam_export.options import ExportKeywords, ExportOptions
 from gradcam_export.savedmodel.publish import publish, unpublished_version
@@ -39,15 +36,15 @@ from gradcam_export.savedmodel.write import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import keras
+
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.graph.trace import Classifier
-    from gradcam_export.keras_model.inputs import ModelInput
     from gradcam_export.keras_model.load import LoadedClassifier
+    from gradcam_export.manifest import Manifest
 
     OnStep = Callable[[str, float | None], None]
-
-COLOR_ORDERS = {1: "grey", 3: "rgb"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +95,13 @@ def export_classifier(
             description = Path(workspace, DESCRIPTION_FILE)
             write_description(manifest, description)
             served = ExplainableClassifier(
-                folded, choice, loaded.inputs, labels=manifest.labels, description=description, chunk=asked.chunk
+                folded,
+                choice,
+                loaded.inputs,
+                labels=manifest.labels,
+                description=description,
+                options=asked,
+                queue=queue_of(asked, manifest),
             )
         with step("write"):
             write_saved_model(served, directory)
@@ -134,7 +137,7 @@ def _fold(
         explained = explain(traced, choice)
     with step("fold"):
         folded = fold(explained, asked.weights)
-    return folded, choice, _manifest(name, asked, loaded, classifier, choice, labels, folded.ops)
+    return folded, choice, describe_export(name, asked, loaded, classifier, choice, labels, folded.ops)
 
 
 def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[None]]:
@@ -149,58 +152,3 @@ def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[Non
         on_step(name, time.perf_counter() - start)
 
     return step
-
-
-def _manifest(
-    name: str,
-    options: ExportOptions,
-    loaded: LoadedClassifier,
-    classifier: Classifier,
-    choice: Choice,
-    labels: tuple[str, ...],
-    ops: list[str],
-) -> Manifest:
-    main = loaded.inputs.main
-    return Manifest(
-        model={
-            "name": name,
-            "source": loaded.source,
-            "digest": loaded.digest(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        input=_facts_of(main)
-        | {
-            "color_order": COLOR_ORDERS[main.shape[-1]] if main.is_image else None,
-            "resize": "bilinear" if main.is_image else None,
-            "preprocessing": classifier.preprocessing.name,
-        },
-        more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
-        labels=list(labels),
-        explanation=_explanation(choice),
-        overlay={"colormap": "jet", "alpha": 0.4},
-        weights=options.weights,
-        precision="float32",
-        batching={"mode": options.batching, "max_batch_size": None, "allowed_batch_sizes": [1]},
-        versions={
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "exporter": installed_version("gradcam-export"),
-        },
-        ops=ops,
-        verified={},
-    )
-
-
-def _explanation(choice: Choice) -> dict[str, Any]:
-    return {
-        "method": choice.methods[0],
-        "layer": choice.target.feature_map.name,
-        "grid": list(choice.layout.grid),
-        "score": choice.score,
-        "methods": list(choice.methods),
-        "top_k": choice.top_k,
-    }
-
-
-def _facts_of(one: ModelInput) -> dict[str, Any]:
-    return {"name": one.name, "shape": list(one.shape), "dtype": one.dtype}

@@ -25,6 +25,7 @@ class Manifest:
     weights: str
     precision: str
     batching: dict[str, Any]
+    """`mode`, `max_batch_size`, `allowed_batch_sizes`, `timeout_micros`, `threads`, and the `methods` it concerns."""
     versions: dict[str, str]
     ops: list[str]
     verified: dict[str, Any]

@@ -9,16 +9,25 @@ import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.graph.core import FoldedCore
+from gradcam_export.graph.decoding import decode_images
+from gradcam_export.graph.headers import ImageLimits
+from gradcam_export.graph.overlay import colour_table, overlay_jpeg
+from gradcam_export.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gradcam_export.graph.batching import BatchQueue
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.fold import FoldedClassifier
     from gradcam_export.keras_model.inputs import ClassifierInputs
+    from gradcam_export.options import ExportOptions
 
     Answer = dict[str, tf.Tensor]
+
+
+OVERLAY_COLORMAP, OVERLAY_ALPHA = "jet", 0.4
 
 
 class ExplainableClassifier(tf.Module):
@@ -37,7 +46,8 @@ class ExplainableClassifier(tf.Module):
         *,
         labels: Sequence[str],
         description: str | Path,
-        chunk: int,
+        options: ExportOptions,
+        queue: BatchQueue | None,
     ) -> None:
         """Build the signatures.
 
@@ -47,12 +57,15 @@ class ExplainableClassifier(tf.Module):
             inputs: what it takes.
             labels: N class names.
             description: file of `key<TAB>JSON` lines that `describe` answers from.
-            chunk: how many altered inputs a method that asks again sends through the classifier at once.
+            options: limits of encoded images, and of what passes at once.
+            queue: merges the rows of concurrent requests; `None` leaves that to the server.
         """
         super().__init__(name="explainable_classifier")
         self.weights = [tf.Variable(value, trainable=False, name=name) for name, value in folded.weights.items()]
-        self._core = FoldedCore(folded, choice, inputs.main, chunk)
-        self._methods = choice.methods
+        self._core = FoldedCore(folded, choice, inputs.main, options.chunk)
+        self._inputs, self._methods, self._queue = inputs, choice.methods, queue
+        self._grid = choice.layout.grid
+        self._limits = ImageLimits(max_bytes=options.max_image_bytes, max_pixels=options.max_image_pixels)
         self._labels = tf.constant(labels)
         self._facts = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(str(description), tf.string, 0, tf.string, 1, delimiter="\t"),
@@ -76,19 +89,61 @@ class ExplainableClassifier(tf.Module):
         yield contract.DESCRIBE, _concrete(self._describe, key)
         for method in self._methods[1:]:
             yield contract.explain_signature(method), _concrete(partial(self._explain, method), chosen)
+        if self._inputs.takes_pictures:
+            encoded = {contract.IMAGE_BYTES: tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES)}
+            encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
+            yield contract.EXPLAIN_BYTES, _concrete(partial(self._explain_bytes, contract.EXPLAIN_BYTES), encoded)
+            if len(self._grid) == len(self._inputs.main.size):
+                yield contract.OVERLAY, _concrete(self._overlay, encoded)
 
     def _serving_default(self, inputs: Answer) -> Answer:
-        return self._labelled(self._core.explain(self._weights(), _of_predicted_class(inputs), self._methods[0]))
+        return self._explained(contract.SERVING_DEFAULT, _of_predicted_class(inputs), self._methods[0])
 
     def _explain(self, method: str, inputs: Answer) -> Answer:
         asked = inputs | {contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
-        return self._labelled(self._core.explain(self._weights(), asked, method))
+        signature = contract.EXPLAIN if method == self._methods[0] else contract.explain_signature(method)
+        return self._explained(signature, asked, method)
+
+    def _explain_bytes(self, signature: str, inputs: Answer) -> Answer:
+        height, width, channels = self._inputs.main.shape
+        images = decode_images(inputs[contract.IMAGE_BYTES], (height, width, channels), self._limits)
+        asked = {contract.IMAGES: images, contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
+        return self._explained(signature, asked, self._methods[0])
+
+    def _overlay(self, inputs: Answer) -> Answer:
+        answer = self._explain_bytes(contract.OVERLAY, inputs)
+        encoded, heatmap = inputs[contract.IMAGE_BYTES], answer[contract.HEATMAP]
+        picture = overlay_jpeg(encoded, heatmap, colour_table(OVERLAY_COLORMAP), OVERLAY_ALPHA, self._limits)
+        shown = {name: answer[name] for name in (contract.CLASS_INDEX, contract.LABEL, contract.SCORE)}
+        return shown | {contract.OVERLAY_BYTES: picture}
 
     def _top_k(self, inputs: Answer) -> Answer:
-        return self._labelled(self._core.top_k(self._weights(), _of_predicted_class(inputs), self._methods[0]))
+        method = self._methods[0]
+        top_k = partial(self._core.top_k, method=method)
+        return self._answered(contract.TOP_K, top_k, _of_predicted_class(inputs), batched=not METHODS[method].alters)
 
     def _predict(self, inputs: Answer) -> Answer:
-        return self._labelled(self._core.predict(self._weights(), _of_predicted_class(inputs)))
+        return self._answered(contract.PREDICT, self._core.predict, _of_predicted_class(inputs), batched=True)
+
+    def _explained(self, signature: str, asked: Answer, method: str) -> Answer:
+        explain = partial(self._core.explain, method=method)
+        return self._answered(signature, explain, asked, batched=not METHODS[method].alters)
+
+    def _answered(
+        self, signature: str, core: Callable[[list[tf.Tensor], Answer], Answer], asked: Answer, *, batched: bool
+    ) -> Answer:
+        """Return what `core` answers, with labels.
+
+        Methods that ask again fill batches of their own, row by row: merging requests would gain them nothing.
+        """
+
+        def answer(rows: Answer) -> Answer:
+            return core(self._weights(), rows)
+
+        given, rows = _at_least_one_row(asked)
+        found = self._queue.run(answer, given, signature) if self._queue and batched else answer(given)
+        found = {name: value[:rows] for name, value in found.items()}
+        return {**found, contract.LABEL: tf.gather(self._labels, found[contract.CLASS_INDEX])}
 
     def _describe(self, inputs: Answer) -> Answer:
         value = self._facts.lookup(inputs[contract.KEY])
@@ -98,9 +153,6 @@ class ExplainableClassifier(tf.Module):
         )
         with tf.control_dependencies([known]):
             return {contract.VALUE: tf.identity(value)}
-
-    def _labelled(self, answer: Mapping[str, tf.Tensor]) -> Answer:
-        return {**answer, contract.LABEL: tf.gather(self._labels, answer[contract.CLASS_INDEX])}
 
     def _weights(self) -> list[tf.Tensor]:
         # In a scope of their own, or the reads' Identity takes an output's name (2.20).
@@ -126,9 +178,30 @@ def _concrete(body: Callable[[Answer], Answer], specs: Mapping[str, tf.TensorSpe
     """Return `body` as a function of keywords, which a signature's inputs are."""
 
     def signature(**inputs: tf.Tensor) -> Answer:
-        return body(inputs)
+        return body({name: _of_shape(tensor, specs[name].shape) for name, tensor in inputs.items()})
 
     return tf.function(signature, autograph=False).get_concrete_function(**specs)
+
+
+def _at_least_one_row(inputs: Answer) -> tuple[Answer, tf.Tensor]:
+    """Return the inputs, or one row of zeros where there is none, and how many rows there are.
+
+    Kernels of oneDNN answer no rows in a wrong shape (2.20), and a batch of none in no shape at all.
+    """
+    rows = tf.shape(next(iter(inputs.values())))[0]
+    given = {}
+    for name, tensor in inputs.items():
+        one = tf.zeros([1, *tensor.shape[1:]], tensor.dtype)
+        given[name] = tf.cond(rows > 0, lambda tensor=tensor: tf.identity(tensor), lambda one=one: one)
+        given[name].set_shape(tensor.shape)
+    return given, rows
+
+
+def _of_shape(tensor: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Check the shape when a request comes: a server feeds what it got, and a wrong one would fail its whole batch."""
+    # Without a static shape, or the optimiser would find the check to be true before anything was sent.
+    open_shape = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=tf.TensorShape(None))
+    return tf.ensure_shape(open_shape, shape)
 
 
 def _of_predicted_class(inputs: Answer) -> Answer:

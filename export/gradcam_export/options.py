@@ -29,7 +29,7 @@ Method = Literal[
     "counterfactual",
 ]
 WeightStorage = Literal["variables", "constants"]
-Batching = Literal["none"]
+Batching = Literal["in-graph", "server", "none"]
 
 
 def choices(kind: Any) -> tuple[str, ...]:
@@ -51,6 +51,12 @@ class ExportKeywords(TypedDict, total=False):
     score: ScoreKind
     weights: WeightStorage
     batching: Batching
+    max_batch_size: int
+    batch_timeout_micros: int
+    batch_threads: int
+    allowed_batch_sizes: Sequence[int] | None
+    max_image_bytes: int
+    max_image_pixels: int
     images: str | Path | None
     version: int | None
     factory_args: dict[str, Any] | None
@@ -100,7 +106,25 @@ class ExportOptions:
     """`variables` are shared by all signatures in memory; `constants` are faster on CPUs, and copied per signature."""
 
     batching: Batching = "none"
-    """Who merges requests into batches."""
+    """Who merges the rows of concurrent requests: the graph, the server by `batching_params.pbtxt`, or nobody."""
+
+    max_batch_size: int = 32
+    """The most rows that are computed together; larger requests are split."""
+
+    batch_timeout_micros: int = 0
+    """How long the first row waits for others, in microseconds."""
+
+    batch_threads: int = 1
+    """How many batches are computed at once."""
+
+    allowed_batch_sizes: Sequence[int] | None = None
+    """Batches are padded to the next of these; `None` takes powers of two and the halves between them."""
+
+    max_image_bytes: int = 20_000_000
+    """Of an encoded image; a larger one is refused unread."""
+
+    max_image_pixels: int = 40_000_000
+    """Of an encoded image, by its header; a larger one is refused undecoded."""
 
     images: str | Path | None = None
     """A folder of images to verify with; `None` verifies with synthetic ones."""
@@ -119,6 +143,19 @@ class ExportOptions:
         """The CAM methods, the first of which answers `explain`."""
         return (self.method,) if isinstance(self.method, str) else tuple(self.method)
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """How many rows a batch can have."""
+        if self.batching == "none":
+            return (1,)
+        if self.allowed_batch_sizes is not None:
+            return tuple(self.allowed_batch_sizes)
+        powers = [2**power for power in range(self.max_batch_size.bit_length())]
+        halves = [3 * power // 2 for power in powers if power > 1]
+        return tuple(
+            sorted({*(size for size in (*powers, *halves) if size < self.max_batch_size), self.max_batch_size})
+        )
+
     def __post_init__(self) -> None:
         kinds = {"score": ScoreKind, "weights": WeightStorage, "batching": Batching}
         for name, kind in kinds.items():
@@ -127,15 +164,26 @@ class ExportOptions:
             _check_choice("method", method, Method)
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise OptionError(f"method must name one CAM method, or several, each once; got {self.method!r}.")
-        for name in ("top_k", "chunk"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be a number from 1 up; got {getattr(self, name)!r}.")
+        lowest = {"top_k": 1, "chunk": 1, "max_batch_size": 1, "batch_threads": 1, "batch_timeout_micros": 0}
+        lowest |= {"max_image_bytes": 1, "max_image_pixels": 1}
+        for name, least in lowest.items():
+            if getattr(self, name) < least:
+                raise OptionError(f"{name} must be a number from {least} up; got {getattr(self, name)!r}.")
+        self._check_batch_sizes()
         if self.image_size is not None and not (self.image_size and min(self.image_size) > 0):
             raise OptionError(f"image_size must be (H, W) or (H, W, C), each at least 1; got {self.image_size!r}.")
         if self.version is not None and self.version < 0:
             raise OptionError(f"version must be a number from 0 up; got {self.version!r}.")
         if self.images is not None and not Path(self.images).is_dir():
             raise OptionError(f"images must be a folder of images; {self.images} is none.")
+
+    def _check_batch_sizes(self) -> None:
+        sizes = self.batch_sizes
+        fits = bool(sizes) and sizes[0] >= 1 and sizes[-1] == self.max_batch_size and list(sizes) == sorted(set(sizes))
+        if self.batching != "none" and not fits:
+            raise OptionError(
+                f"allowed_batch_sizes must ascend from 1 up to max_batch_size {self.max_batch_size}; got {sizes!r}."
+            )
 
 
 def _check_choice(name: str, value: Any, kind: Any) -> None:

@@ -77,6 +77,7 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
             heatmaps.check(first, answer[contract.HEATMAP]),
             *(_further_heatmap(loaded, method, chosen, heatmaps) for method in further),
             *_signatures(loaded, asked, answer, expected, heatmaps.slack(first)),
+            *_encoded(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
             _independence(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
             _finite(answer),
             _labels(answer, version),
@@ -136,6 +137,17 @@ def _signatures(
         for name, value in answer.items():
             wanted = explained[name][predicted][same]
             yield _alike(f"{signature}.{name}", value[same], wanted, slack[predicted][same], _tolerance(expected))
+
+
+def _encoded(
+    loaded: LoadedVersion, asked: Mapping[str, Array], explained: Mapping[str, Array], slack: Array, tolerance: float
+) -> Iterator[Check]:
+    """Compare the explanation of files that lose nothing with that of their pixels."""
+    if contract.EXPLAIN_BYTES in loaded.signatures:
+        files = [tf.io.encode_png(image).numpy() for image in asked[contract.IMAGES]]
+        inputs = {contract.IMAGE_BYTES: np.array(files, object), contract.CLASS_INDEX: asked[contract.CLASS_INDEX]}
+        for name, value in loaded.run(contract.EXPLAIN_BYTES, inputs).items():
+            yield _alike(f"{contract.EXPLAIN_BYTES}.{name}", value, explained[name], slack, tolerance)
 
 
 def _independence(

@@ -67,6 +67,11 @@ class ClassifierInputs:
         """The input whose positions are explained: the first of those with most axes."""
         return max(self.inputs, key=lambda one: one.spatial_rank)
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a picture is all it takes."""
+        return len(self.inputs) == 1 and self.main.is_image
+
     def __iter__(self) -> Iterator[ModelInput]:
         return iter(self.inputs)
 

@@ -20,7 +20,7 @@ WARMUP_FILE = "tf_serving_warmup_requests"
 
 
 def write_warmup(path: Path, manifest: Manifest) -> None:
-    """Write one `PredictionLog` per signature and allowed batch size, as a TFRecord file at `path`.
+    """Write one `PredictionLog` per signature and batch size that it can meet, as a TFRecord file at `path`.
 
     TensorFlow Serving reads `assets.extra/tf_serving_warmup_requests`.
     """
@@ -51,13 +51,23 @@ def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
 def _requests(manifest: Manifest, size: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     inputs = {one["name"]: _values(one, size) for one in (manifest.input, *manifest.more_inputs)}
     chosen = inputs | {contract.CLASS_INDEX: np.full(size, contract.PREDICTED_CLASS, np.int32)}
-    yield contract.SERVING_DEFAULT, inputs
-    yield contract.EXPLAIN, chosen
-    yield contract.TOP_K, inputs
     yield contract.PREDICT, inputs
-    for method in manifest.explanation["methods"][1:]:
-        yield contract.explain_signature(method), chosen
-    yield contract.DESCRIBE, {contract.KEY: np.array([contract.DESCRIBE_MANIFEST.encode()] * size, object)}
+    first, *further = manifest.explanation["methods"]
+    if size == 1 or first in manifest.batching["methods"]:
+        yield contract.SERVING_DEFAULT, inputs
+        yield contract.EXPLAIN, chosen
+        yield contract.TOP_K, inputs
+        if manifest.input["encoded"]:
+            encoded = {contract.IMAGE_BYTES: _pictures(inputs[manifest.input["name"]])}
+            encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
+            yield contract.EXPLAIN_BYTES, encoded
+            if len(manifest.explanation["grid"]) == len(manifest.input["shape"]) - 1:
+                yield contract.OVERLAY, encoded
+    for method in further:
+        if size == 1 or method in manifest.batching["methods"]:
+            yield contract.explain_signature(method), chosen
+    if size == 1:
+        yield contract.DESCRIBE, {contract.KEY: np.array([contract.DESCRIBE_MANIFEST.encode()], object)}
 
 
 def _values(one: Mapping[str, Any], size: int) -> np.ndarray:
@@ -68,3 +78,8 @@ def _values(one: Mapping[str, Any], size: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
     # Of tokens no more is known than that there are two.
     return random.integers(0, 256 if one["dtype"] == "uint8" else 2, shape, one["dtype"])
+
+
+def _pictures(images: np.ndarray) -> np.ndarray:
+    """Return images `[B,H,W,C]` as JPEG files `[B]`."""
+    return np.array([tf.io.encode_jpeg(image).numpy() for image in images], object)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from gradcam_export import contract
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from gradcam_export.manifest import Manifest
@@ -21,6 +21,10 @@ DESCRIPTION_FILE = "describe.tsv"
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
 EXTRA_ASSETS = "assets.extra"
+BATCHING_FILE = "batching_params.pbtxt"
+
+ENQUEUED_BATCHES = 1000
+"""Batches that may wait in a queue; beyond them a server answers UNAVAILABLE."""
 
 
 def write_description(manifest: Manifest, path: Path) -> None:
@@ -38,7 +42,22 @@ def write_facts(manifest: Manifest, directory: Path) -> None:
     (directory / "assets" / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", "utf-8")
     extra = directory / EXTRA_ASSETS
     extra.mkdir(exist_ok=True)
+    if manifest.batching["mode"] == "server":
+        (directory / BATCHING_FILE).write_text(_batching_parameters(manifest.batching), "ascii")
     (extra / MANIFEST_FILE).write_text(json.dumps(json.loads(manifest.to_json()), indent=1) + "\n", "ascii")
+
+
+def _batching_parameters(batching: Mapping[str, Any]) -> str:
+    """Return what a server started with --enable_batching --enable_per_model_batching_parameters reads."""
+    values = {
+        "max_batch_size": batching["max_batch_size"],
+        "batch_timeout_micros": batching["timeout_micros"],
+        "num_batch_threads": batching["threads"],
+        "max_enqueued_batches": ENQUEUED_BATCHES,
+    }
+    lines = [f"{name} {{ value: {value} }}" for name, value in values.items()]
+    sizes = [f"allowed_batch_sizes: {size}" for size in batching["allowed_batch_sizes"]]
+    return "\n".join([*lines, *sizes]) + "\n"
 
 
 def write_saved_model(classifier: tf.Module, directory: Path) -> None:

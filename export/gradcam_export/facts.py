@@ -1,0 +1,87 @@
+"""What an export says of itself: the manifest, filled in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from gradcam_export.manifest import Manifest
+from gradcam_export.methods import METHODS
+from gradcam_export.module import OVERLAY_ALPHA, OVERLAY_COLORMAP
+
+if TYPE_CHECKING:
+    from gradcam_export.graph.explain import Choice
+    from gradcam_export.graph.trace import Classifier
+    from gradcam_export.keras_model.inputs import ModelInput
+    from gradcam_export.keras_model.load import LoadedClassifier
+    from gradcam_export.options import ExportOptions
+
+COLOR_ORDERS = {1: "grey", 3: "rgb"}
+
+
+def describe_export(
+    name: str,
+    options: ExportOptions,
+    loaded: LoadedClassifier,
+    classifier: Classifier,
+    choice: Choice,
+    labels: tuple[str, ...],
+    ops: list[str],
+) -> Manifest:
+    """Return the manifest of an export that is not verified yet."""
+    main = loaded.inputs.main
+    return Manifest(
+        model={
+            "name": name,
+            "source": loaded.source,
+            "digest": loaded.digest(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        input=_facts_of(main)
+        | {
+            "color_order": COLOR_ORDERS[main.shape[-1]] if main.is_image else None,
+            "resize": "bilinear" if main.is_image else None,
+            "preprocessing": classifier.preprocessing.name,
+            "encoded": loaded.inputs.takes_pictures,
+        },
+        more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
+        labels=list(labels),
+        explanation=_explanation(choice),
+        overlay={"colormap": OVERLAY_COLORMAP, "alpha": OVERLAY_ALPHA},
+        weights=options.weights,
+        precision="float32",
+        batching={
+            "mode": options.batching,
+            "max_batch_size": None if options.batching == "none" else options.max_batch_size,
+            "allowed_batch_sizes": list(options.batch_sizes),
+            "timeout_micros": options.batch_timeout_micros,
+            "threads": options.batch_threads,
+            "methods": [method for method in choice.methods if not METHODS[method].alters],
+        },
+        versions={
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "exporter": installed_version("gradcam-export"),
+        },
+        ops=ops,
+        verified={},
+    )
+
+
+def _explanation(choice: Choice) -> dict[str, Any]:
+    return {
+        "method": choice.methods[0],
+        "layer": choice.target.feature_map.name,
+        "grid": list(choice.layout.grid),
+        "score": choice.score,
+        "methods": list(choice.methods),
+        "top_k": choice.top_k,
+    }
+
+
+def _facts_of(one: ModelInput) -> dict[str, Any]:
+    return {"name": one.name, "shape": list(one.shape), "dtype": one.dtype}
