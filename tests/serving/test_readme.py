@@ -5,11 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from gradcam_client import Client, VersionStatus
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,16 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+def wait_for_newest_version(base_path: Path, port: str) -> None:
+    """A reader's next command comes after the server has seen the folder again."""
+    newest = max(int(path.name) for path in base_path.iterdir())
+    until = time.monotonic() + 60
+    with Client(f"localhost:{port}", "flowers") as client:
+        while client.status()[0] != VersionStatus(newest, "AVAILABLE"):
+            assert time.monotonic() < until, client.status()
+            time.sleep(0.1)
+
+
 @pytest.mark.slow
 def test_every_command_and_snippet_runs(folder):
     servers: list[subprocess.Popen] = []
@@ -69,6 +81,8 @@ def test_every_command_and_snippet_runs(folder):
     try:
         for language, command in commands():
             text = command.replace("localhost:8500", f"localhost:{port}")
+            if "localhost" in text or text.startswith("gradcam "):
+                wait_for_newest_version(folder / "models/flowers", port)
             if language == "python":
                 run(sys.executable, "-c", text)
             elif command.startswith("gradcam-export serve"):

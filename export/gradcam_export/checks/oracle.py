@@ -127,24 +127,3 @@ _FORMULAS: dict[str, Callable[[Mapping[str, Array]], Array]] = {
     "guided-gradcam-weights": _guided_gradcam_weights,
     "counterfactual": _counterfactual,
 }
-
-
-def gradcam(features: Array, gradients: Array) -> Array:
-    """Return ReLU(sum_k alpha_k A_k) of Grad-CAM, float64 `[B,h,w]` (arXiv 1610.02391, equations 1 and 2).
-
-    Args:
-        features: A, `[B,h,w,K]`.
-        gradients: dy/dA of the explained class score, `[B,h,w,K]`.
-    """
-    alpha = gradients.astype(np.float64).mean(axis=(1, 2))
-    return np.maximum(np.einsum("bhwk,bk->bhw", features.astype(np.float64), alpha), 0)
-
-
-def gradcam_magnitude(features: Array, gradients: Array) -> Array:
-    """Return max over positions of sum_k |alpha_k A_k|, float64 `[B]`.
-
-    The terms that cancel in a map: float32 knows the map to about this times its relative precision, however small
-    the map itself is.
-    """
-    alpha = gradients.astype(np.float64).mean(axis=(1, 2))
-    return np.einsum("bhwk,bk->bhw", np.abs(features.astype(np.float64)), np.abs(alpha)).max(axis=(1, 2))
