@@ -11,12 +11,13 @@ from gradcam_export.server.predict import predict
 from gradcam_export.server.status import invalid_argument, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tensorflow_serving.apis import model_pb2
 
+    from gradcam_export.server.catalogue import Catalogue
     from gradcam_export.server.metrics import Metrics
-    from gradcam_export.server.repository import ModelRepository, Served
+    from gradcam_export.server.repository import Served
 
 SIGNATURE_DEF = "signature_def"
 
@@ -24,7 +25,7 @@ SIGNATURE_DEF = "signature_def"
 class Calls:
     """Predict, GetModelMetadata and GetModelStatus for the models of one server, from any thread."""
 
-    def __init__(self, models: Mapping[str, ModelRepository], metrics: Metrics) -> None:
+    def __init__(self, models: Catalogue, metrics: Metrics) -> None:
         self._models = models
         self.metrics = metrics
 
@@ -38,10 +39,11 @@ class Calls:
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
         number = self._requested_version(spec)
-        if spec.name not in self._models:
+        repository = self._models.repository(spec.name)
+        if repository is None:
             asked = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
             raise not_found(f"Servable not found for request: {asked}")
-        with self._models[spec.name].lease(number) as served:
+        with repository.lease(number) as served:
             yield served
 
     def predict(
@@ -87,7 +89,7 @@ class Calls:
         """
         check_model_spec(request)
         spec = request.model_spec
-        repository = self._models.get(spec.name)
+        repository = self._models.repository(spec.name)
         states = dict(repository.states()) if repository else {}
         if not states:
             raise not_found(f"Could not find any versions of model {spec.name}")
@@ -108,10 +110,7 @@ class Calls:
             case "version":
                 return int(spec.version.value)
             case "version_label":
-                labels = self._models[spec.name].model.labels if spec.name in self._models else {}
-                if spec.version_label not in labels:
-                    raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
-                return labels[spec.version_label]
+                return self._models.labelled(spec.name, spec.version_label)
             case _:
                 return None
 

@@ -1,15 +1,13 @@
 """The embedded server: a SavedModel behind TensorFlow Serving's gRPC and REST APIs, on a laptop or in CI.
 
 Production is TensorFlow Serving. Here, unlike there, start-up does not wait for a version to appear, a failed
-version is not tried again, and a configuration is read once.
+version is not tried again, and labels are read at start-up once the versions they name are loaded.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import threading
 from concurrent import futures
 from typing import TYPE_CHECKING, Self
 
@@ -19,20 +17,18 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from gradcam_export.errors import ServeError
 from gradcam_export.server.calls import Calls
+from gradcam_export.server.catalogue import Catalogue
 from gradcam_export.server.http_server import HttpServer
 from gradcam_export.server.metrics import Metrics
-from gradcam_export.server.repository import ModelRepository, find_versions
 from gradcam_export.server.rest import RestApi
 from gradcam_export.server.servicer import ModelServicer, PredictionServicer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from gradcam_export.server.config_files import SslConfig
     from gradcam_export.server.models import ServedModel
-    from gradcam_export.server.status import StatusError
-
-logger = logging.getLogger("gradcam_export.server")
 
 DEFAULT_HOST = "127.0.0.1"
 GRACE_SECONDS = 30.0
@@ -59,9 +55,13 @@ class EmbeddedServer:
         rest_port: where REST is answered, and the metrics; 0 takes a free port, None: nowhere.
         ssl: makes the gRPC port speak TLS; the REST port never does, here as in the stock server.
         metrics_path: where the REST port shows the metrics; None: nowhere.
+        model_config_file: what `models` was read from, to be read again.
+        config_poll_seconds: how often; 0: never, as in the stock server.
+        unavailable_labels: whether a label that is not in use may name a version that is not loaded.
 
     Raises:
-        ServeError: two models have one name, or metrics are to be shown without a REST port.
+        ServeError: two models have one name, metrics are to be shown without a REST port, or a configuration is to
+            be read again without a file.
     """
 
     def __init__(
@@ -74,6 +74,9 @@ class EmbeddedServer:
         rest_port: int | None = None,
         ssl: SslConfig | None = None,
         metrics_path: str | None = None,
+        model_config_file: Path | None = None,
+        config_poll_seconds: float = 0,
+        unavailable_labels: bool = False,
     ) -> None:
         if metrics_path is not None and rest_port is None:
             raise ServeError("Metrics are read on the REST port, and there is none: give one (--rest-port).")
@@ -81,19 +84,18 @@ class EmbeddedServer:
         self.port = port
         self.rest_port = rest_port
         self._ssl = ssl
-        self._poll_seconds = poll_seconds
-        self._repositories: dict[str, ModelRepository] = {}
-        for model in models:
-            if model.name in self._repositories:
-                raise ServeError(f"Illegal to list model {model.name} multiple times: a name is one base path.")
-            self._repositories[model.name] = ModelRepository(model)
-        self._calls = Calls(self._repositories, Metrics(self._repositories.keys()))
+        self._catalogue = Catalogue(
+            models,
+            poll_seconds=poll_seconds,
+            config_file=model_config_file,
+            config_poll_seconds=config_poll_seconds,
+            unavailable_labels=unavailable_labels,
+        )
+        self._calls = Calls(self._catalogue, Metrics(self._catalogue.names))
         self._health = health.HealthServicer()
         self._rest_api = RestApi(self._calls, metrics_path)
         self._rest: HttpServer | None = None
         self._server: grpc.Server | None = None
-        self._stopping = threading.Event()
-        self._pollers: list[threading.Thread] = []
 
     def start(self) -> None:
         """Load every model, then open the ports: whoever can connect finds them all available.
@@ -104,30 +106,23 @@ class EmbeddedServer:
         for port in (self.port, self.rest_port):
             if port is not None:
                 _check_port(self.host, port)
+        self._catalogue.start()
         try:
-            for repository in self._repositories.values():
-                _load_first(repository)
             self._open_ports()
         except ServeError:
-            self._close_models()
+            self._catalogue.close()
             raise
-        for repository in self._repositories.values():
-            poller = threading.Thread(target=self._poll, args=[repository], daemon=True)
-            poller.start()
-            self._pollers.append(poller)
 
     def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Accept no more calls, give those in flight `grace` seconds, and unload everything."""
-        self._stopping.set()
+        self._catalogue.stop()
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(grace) if self._server is not None else None
         if self._rest is not None:
             self._rest.stop(grace)
         if stopped is not None:
             stopped.wait()
-        for poller in self._pollers:
-            poller.join()
-        self._close_models()
+        self._catalogue.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -167,22 +162,6 @@ class EmbeddedServer:
         server.start()
         self._server, self.port = server, port
 
-    def _poll(self, repository: ModelRepository) -> None:
-        readable = True
-        while not self._stopping.wait(self._poll_seconds):
-            try:
-                _log_failures(repository, repository.poll())
-                readable = True
-            except OSError as error:
-                # Said once: what is loaded is served on, as in the stock server.
-                if readable:
-                    logger.error("%s: %s; what is loaded stays", repository.model.name, error)
-                readable = False
-
-    def _close_models(self) -> None:
-        for repository in self._repositories.values():
-            repository.close()
-
 
 def _add_services(server: grpc.Server, calls: Calls, health_servicer: health.HealthServicer) -> None:
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(calls), server)
@@ -208,36 +187,3 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), backlog=1024)
     except (OSError, OverflowError) as error:
         raise ServeError(f"Cannot listen on {host}:{port}: {error}") from error
-
-
-def _log_failures(repository: ModelRepository, failures: Mapping[int, StatusError]) -> None:
-    for number, failure in failures.items():
-        logger.error("%s version %d is not served: %s", repository.model.name, number, failure)
-
-
-def _load_first(repository: ModelRepository) -> None:
-    """Load what a model has at start-up: the port is not opened before there is something to serve."""
-    model = repository.model
-    try:
-        failures = repository.poll()
-    except OSError as error:
-        raise ServeError(f"Model {model.name!r}: cannot read its base path: {error}") from error
-    available = repository.states().keys() - failures.keys()
-    if not available:
-        raise ServeError(f"Model {model.name!r}: {_nothing_to_serve(model, failures)}")
-    _log_failures(repository, failures)
-    for label, number in model.labels.items():
-        if number not in available:
-            served = sorted(available)
-            raise ServeError(f"Model {model.name!r}: label {label!r} names {number}, but {served} are served.")
-
-
-def _nothing_to_serve(model: ServedModel, failures: Mapping[int, StatusError]) -> str:
-    if failures:
-        number = max(failures)
-        return f"version {number} cannot be served: {failures[number]}"
-    if found := find_versions(model.base_path):
-        return f"its version policy takes none of the versions {sorted(found)} in {model.base_path}."
-    if (model.base_path / "saved_model.pb").exists():
-        return f"{model.base_path} is itself a version; give the directory that holds it."
-    return f"{model.base_path} holds no version, a directory named by a number such as 1."

@@ -73,10 +73,20 @@ class ModelRepository:
 
     def __init__(self, model: ServedModel) -> None:
         self.model = model
+        self._listed = True
         self._lock = threading.Lock()
         self._serving: dict[int, Served] = {}
         self._states: dict[int, VersionState] = {}
         self._failed: set[int] = set()
+
+    def configure(self, model: ServedModel | None) -> None:
+        """Follow `model`, of the same name, from the next `poll` on; None: unload everything then.
+
+        A version that is loaded stays as it is, even where another base path has one of the same number.
+        """
+        if model is not None:
+            self.model = model
+        self._listed = model is not None
 
     def poll(self) -> dict[int, StatusError]:
         """Look at the base path once: load what is new, then unload what is gone.
@@ -89,8 +99,9 @@ class ModelRepository:
         Raises:
             OSError: the base path cannot be read; what is served stays.
         """
-        found = find_versions(self.model.base_path)
-        aspired = self.model.policy(found)
+        model = self.model
+        found = find_versions(model.base_path) if self._listed else {}
+        aspired = model.policy(found)
         self._failed &= aspired
         wanted = aspired - self._failed - self._serving.keys()
         for number in wanted:

@@ -12,6 +12,7 @@ from gradcam_export.server.embedded import DEFAULT_HOST, GRACE_SECONDS, Embedded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
     from types import FrameType
 
     from gradcam_export.server.config_files import SslConfig
@@ -33,6 +34,9 @@ def serve(
     rest_port: int | None = None,
     ssl: SslConfig | None = None,
     metrics_path: str | None = None,
+    model_config_file: Path | None = None,
+    config_poll_seconds: float = 0,
+    unavailable_labels: bool = False,
     grace: float = GRACE_SECONDS,
     on_ready: Callable[[int, int | None], None] | None = None,
 ) -> None:
@@ -47,6 +51,9 @@ def serve(
         rest_port: where REST is answered; 0 takes a free port, None: nowhere.
         ssl: makes the gRPC port speak TLS.
         metrics_path: where the REST port shows the metrics; None: nowhere.
+        model_config_file: what `models` was read from, to be read again.
+        config_poll_seconds: how often; 0: never.
+        unavailable_labels: whether a label that is not in use may name a version that is not loaded.
         grace: seconds that the requests in flight have to finish.
         on_ready: called with the ports of gRPC and REST once every model is available.
 
@@ -54,7 +61,17 @@ def serve(
         ServeError: the server cannot start.
     """
     logger.warning("This embedded server is for laptops and CI; in production, run TensorFlow Serving.")
-    server = EmbeddedServer(models, port=port, host=host, rest_port=rest_port, ssl=ssl, metrics_path=metrics_path)
+    server = EmbeddedServer(
+        models,
+        port=port,
+        host=host,
+        rest_port=rest_port,
+        ssl=ssl,
+        metrics_path=metrics_path,
+        model_config_file=model_config_file,
+        config_poll_seconds=config_poll_seconds,
+        unavailable_labels=unavailable_labels,
+    )
     with _stop_signals() as received:
         server.start()
         try:
