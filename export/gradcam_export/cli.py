@@ -92,6 +92,9 @@ def _serve(parsed: argparse.Namespace) -> None:
         rest_port=parsed.rest_port,
         ssl=parsed.ssl_config_file and read_ssl_config(parsed.ssl_config_file),
         metrics_path=parsed.monitoring_config_file and read_monitoring_config(parsed.monitoring_config_file),
+        model_config_file=parsed.model_config_file,
+        config_poll_seconds=parsed.model_config_file_poll_wait_seconds,
+        unavailable_labels=parsed.allow_version_labels_for_unavailable_models,
         on_ready=ready,
     )
 
@@ -247,6 +250,18 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="several models, in TensorFlow Serving's own format",
+    )
+    add(
+        "--model-config-file-poll-wait-seconds",
+        type=float,
+        default=0,
+        metavar="S",
+        help="how often that file is read again; 0, the default: never",
+    )
+    add(
+        "--allow-version-labels-for-unavailable-models",
+        action="store_true",
+        help="a label not in use may name a version not loaded",
     )
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for other machines")
     add("--port", type=int, default=8500, help="of gRPC; 0 takes a free one")

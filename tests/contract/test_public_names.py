@@ -21,7 +21,8 @@ EXPORT_COMMANDS = {
     "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] [--batching {{none}}] "
     "[--images DIR] [--version N] MODEL BASE_PATH",
     "inspect": f"{MODEL_OPTIONS} [--json] MODEL",
-    "serve": "[--model-name NAME] [--model-config-file FILE] [--host HOST] [--port PORT] [--rest-port PORT] "
+    "serve": "[--model-name NAME] [--model-config-file FILE] [--model-config-file-poll-wait-seconds S] "
+    "[--allow-version-labels-for-unavailable-models] [--host HOST] [--port PORT] [--rest-port PORT] "
     "[--ssl-config-file FILE] [--monitoring-config-file FILE] [BASE_PATH]",
     "demo": "[--model MODEL] [--images DIR] [--labels FILE] DIR",
 }
