@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # File names are bytes to the system; those that are not UTF-8 go out as they came in.
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        with Client(options.server, model=options.model, version=options.version, timeout=options.timeout) as client:
+        asked = {"version": options.version, "label": options.label}
+        with Client(options.server, model=options.model, **asked, timeout=options.timeout) as client:
             return options.run(client, options)  # type: ignore[no-any-return]
     except (GradcamError, OSError) as error:
         _complain(error)
@@ -223,7 +224,9 @@ def _server_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="default: %(default)s")
     options.add_argument("--model", required=True, metavar="NAME", help="name the model is served under")
-    options.add_argument("--version", type=int, metavar="N", help="version to ask; default: the latest")
+    which = options.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N", help="version to ask; default: the latest")
+    which.add_argument("--label", metavar="NAME", help="version label to ask, as the server's configuration gives it")
     options.add_argument(
         "--timeout",
         type=seconds,

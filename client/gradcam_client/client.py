@@ -31,7 +31,9 @@ class Client:
     Args:
         target: the server's gRPC address, `host:port`.
         model: the name the model is served under.
-        version: the version to ask; `None` follows the latest.
+        version: the version to ask; `None` follows the label, or without one the latest.
+        label: the version label to ask, such as `"stable"` or `"canary"`: the version that the server's configuration
+            points it at, which may change from one call to the next.
         timeout: what every method uses unless it is given its own.
 
     Raises:
@@ -46,13 +48,19 @@ class Client:
     """
 
     def __init__(
-        self, target: str, *, model: str, version: int | None = None, timeout: Timeout = DEFAULT_TIMEOUT_S
+        self,
+        target: str,
+        *,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: Timeout = DEFAULT_TIMEOUT_S,
     ) -> None:
         # gRPC would be a third of the time that importing this package takes; overlays and reports never need it.
         from gradcam_client.rpc import Channel
 
-        self._connection = Connection(target=target, model=model, version=version, timeout=timeout)
-        self._model = ServedModel(model, version)
+        self._connection = Connection(target=target, model=model, version=version, label=label, timeout=timeout)
+        self._model = ServedModel(model, version, label)
         self._channel = Channel(target)
 
     # A string is a sequence of strings too, which mypy takes for a contradiction.
@@ -163,12 +171,15 @@ class Client:
         return self._run(self._model.describe(), timeout)
 
     def status(self, *, timeout: GivenTimeout = UNSET) -> tuple[VersionStatus, ...]:
-        """Ask the server for the state of the model's versions, newest first.
+        """Ask the server for the state of the model's versions, newest first; of one, where this client asks for one.
 
         Raises:
+            IncompatibleModel: a label is asked for, and the model does not say which of its versions that is.
             ServerError: the server refused, or could not be reached.
         """
-        request = self._model.status_request()
+        # Stock servers tell the state of all versions to whoever asks by label.
+        version = None if self._connection.label is None else self.describe(timeout=timeout).version
+        request = self._model.status_request(version)
         return read_status(self._channel.status(request, self._connection.deadline(timeout)))
 
     def close(self) -> None:

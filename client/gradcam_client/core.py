@@ -24,6 +24,7 @@ from gradcam_client.answers import (
 from gradcam_client.errors import (
     IncompatibleModel,
     InvalidRequest,
+    ModelNotFound,
     OptionError,
     SignatureNotFound,
 )
@@ -55,12 +56,14 @@ class ServedModel:
 
     Args:
         name: the name the model is served under.
-        version: the version to ask; `None` follows the latest.
+        version: the version to ask; `None` follows the label, or without one the latest.
+        label: the version label to ask.
     """
 
-    def __init__(self, name: str, version: int | None = None) -> None:
+    def __init__(self, name: str, version: int | None = None, label: str | None = None) -> None:
         self._name = name
         self._version = version
+        self._label = label
         self._manifests: dict[int, Manifest] = {}
         self._latest: Manifest | None = None
 
@@ -71,6 +74,16 @@ class ServedModel:
         request = self._request(contract.DESCRIBE, {contract.KEY: key}, asked, (contract.VALUE,))
         try:
             response = yield request
+        except InvalidRequest as error:
+            if asked is not None or self._label is None:
+                raise
+            # The key is one that every model takes: what is left to refuse is the label.
+            raise ModelNotFound(
+                f"model {self._name!r} has no version label {self._label!r}: the server's configuration gives it, "
+                f"once the version is loaded ({error})",
+                target=error.target,
+                status=error.status,
+            ) from error
         except SignatureNotFound as error:
             raise IncompatibleModel(
                 f"model {self._name!r} does not describe itself: serve what gradcam-export built ({error})"
@@ -114,9 +127,9 @@ class ServedModel:
 
         return (yield from self._in_parts(images, build, read_top_k))
 
-    def status_request(self) -> wire.GetModelStatusRequest:
-        """The request for the state of the model's versions."""
-        return wire.GetModelStatusRequest(model_spec=self._spec(self._version))
+    def status_request(self, version: int | None = None) -> wire.GetModelStatusRequest:
+        """The request for the state of `version`, else of the version asked for, else of all."""
+        return wire.GetModelStatusRequest(model_spec=self._spec(self._version if version is None else version))
 
     def _in_parts(
         self,
@@ -161,6 +174,8 @@ class ServedModel:
         self, signature: str, inputs: Mapping[str, Array], version: int | None, outputs: Sequence[str]
     ) -> wire.PredictRequest:
         spec = self._spec(version)
+        if version is None and self._label is not None:
+            spec.version_label = self._label
         spec.signature_name = signature
         tensors = {name: codec.encode(array) for name, array in inputs.items()}
         return wire.PredictRequest(model_spec=spec, inputs=tensors, output_filter=outputs)

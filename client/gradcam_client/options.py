@@ -30,7 +30,8 @@ class Connection:
     Attributes:
         target: the server's gRPC address, `host:port`.
         model: name the model is served under.
-        version: version to ask; `None` follows the latest one.
+        version: version to ask; `None` follows the label, or without one the latest.
+        label: version label to ask, such as `"stable"`, which the server's configuration points at a version.
         timeout: seconds for each call; `None` waits without limit.
 
     Raises:
@@ -40,6 +41,7 @@ class Connection:
     target: str
     model: str
     version: int | None = None
+    label: str | None = None
     timeout: Timeout = DEFAULT_TIMEOUT_S
 
     def __post_init__(self) -> None:
@@ -47,9 +49,19 @@ class Connection:
             raise OptionError(f"server {self.target!r}: give HOST:PORT, such as localhost:8500, without http://")
         if not self.model:
             raise OptionError("model '': give the name the model is served under")
+        _check_text("model", self.model)
         if self.version is not None and self.version < 0:
             raise OptionError(f"version {self.version}: give a number from 0 up, or None for the latest")
+        if self.label is not None:
+            self._check_label(self.label)
         _check_timeout(self.timeout)
+
+    def _check_label(self, label: str) -> None:
+        if self.version is not None:
+            raise OptionError(f"version {self.version} and label {label!r} were both given: give one of them")
+        if not label:
+            raise OptionError("label '': give one of the server's configuration, such as 'stable', or None")
+        _check_text("label", label)
 
     def deadline(self, timeout: GivenTimeout) -> Timeout:
         """Seconds to wait for one call: what was given for it, else the connection's own.
@@ -61,6 +73,13 @@ class Connection:
             return self.timeout
         _check_timeout(timeout)
         return timeout
+
+
+def _check_text(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise OptionError(f"{what} {text!r}: is no text that can be sent") from error
 
 
 def _check_timeout(timeout: Timeout) -> None:

@@ -16,7 +16,7 @@ MODEL_OPTIONS = (
     f"[--method {{{','.join(METHODS)}}}] [--top-k T] [--labels FILE] [--score {{logit,probability}}] "
     "[--factory-arg NAME=VALUE] [--no-safe-mode]"
 )
-SERVER_OPTIONS = "[--server HOST:PORT] --model NAME [--version N] [--timeout S]"
+SERVER_OPTIONS = "[--server HOST:PORT] --model NAME [--version N | --label NAME] [--timeout S]"
 EXPORT_COMMANDS = {
     "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] [--batching {{none}}] "
     "[--images DIR] [--version N] MODEL BASE_PATH",
