@@ -15,7 +15,7 @@ PROTOC_VENV := .venv-protoc
 # Independent libraries, whose Grad-CAM ours must agree with.
 PEERS_VENV := .venv-peers
 
-.PHONY: demo test test-all coverage-table agreement lint bench clean wire tls
+.PHONY: demo test test-all soak coverage-table agreement lint bench clean wire tls
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
@@ -46,6 +46,10 @@ test: lint $(CLIENT_VENV)/.ready
 # One after the other: the largest networks take most of the memory each.
 test-all: test
 	$(BIN)/python -m pytest -m large tests
+
+# Minutes of load and thousands of hostile connections.
+soak: $(VENV)/.ready
+	$(BIN)/python -m pytest -m soak tests
 
 coverage-table: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python -m zoo.table
