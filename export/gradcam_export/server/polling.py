@@ -36,7 +36,7 @@ def start_polling(
             try:
                 look()
             except (OSError, ServeError) as error:
-                failure = str(error)
+                failure = str(error).removesuffix(".")
             if failure and failure != told:
                 logger.error("%s: %s; what is loaded stays", what, failure)
             told = failure
