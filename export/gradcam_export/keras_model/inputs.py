@@ -135,10 +135,12 @@ def _leaves(
         # Never called: the size that is asked for says how many axes there are.
         rank = max(len(image_size or ()), 3)
         return 0, [("input", (None,) * rank, "float32")]
-    if all(hasattr(leaf, "dtype") for leaf in keras.tree.flatten(spec)):
+    tensors = keras.tree.flatten(spec)
+    if all(hasattr(leaf, "dtype") for leaf in tensors):
+        keys = dict(_keys(spec))
         return keras.tree.map_structure(lambda _: 0, spec), [
-            (_last_key(path) or tensor.name, tuple(tensor.shape)[1:], tf.as_dtype(tensor.dtype).name)
-            for path, tensor in keras.tree.flatten_with_path(spec)
+            (keys.get(id(tensor), tensor.name), tuple(tensor.shape)[1:], tf.as_dtype(tensor.dtype).name)
+            for tensor in tensors
         ]
     if _is_shape(spec):
         return 0, [("input", tuple(spec)[1:], "float32")]
@@ -147,8 +149,13 @@ def _leaves(
     return structure, [(f"input_{key}", tuple(shape)[1:], "float32") for key, shape in named.items()]
 
 
-def _last_key(path: tuple[Any, ...]) -> str | None:
-    return path[-1] if path and isinstance(path[-1], str) else None
+def _keys(spec: Any) -> Iterator[tuple[int, str]]:
+    """Yield identity and key of each tensor of a dictionary, at any depth (Keras 3.5 has no `flatten_with_path`)."""
+    items = spec.items() if isinstance(spec, dict) else enumerate(spec) if isinstance(spec, list | tuple) else ()
+    for key, part in items:
+        if isinstance(key, str) and hasattr(part, "dtype"):
+            yield id(part), key
+        yield from _keys(part)
 
 
 def _is_shape(value: Any) -> bool:
