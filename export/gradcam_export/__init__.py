@@ -14,6 +14,7 @@ from gradcam_export.errors import (
     PublishError,
     ServeError,
     UnsupportedHead,
+    UnsupportedOperation,
     VerificationError,
 )
 from gradcam_export.options import ExportOptions
@@ -38,6 +39,7 @@ __all__ = [
     "PublishedVersion",
     "ServeError",
     "UnsupportedHead",
+    "UnsupportedOperation",
     "VerificationError",
     "export_classifier",
     "inspect_classifier",

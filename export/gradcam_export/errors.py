@@ -8,6 +8,7 @@ GradcamExportError
 │   ├── LayerNotFound    no such layer
 │   ├── NoFeatureMap     nothing spatial lies between the image and the class score
 │   └── UnsupportedHead  the class score cannot be told from the end of the graph
+├── UnsupportedOperation the classifier computes with what a stock server does not have
 ├── VerificationError    a written version answers other values than the live model; nothing was published
 ├── PublishError         the version could not be put in place
 ├── ServeError           the embedded server cannot start or go on
@@ -45,6 +46,10 @@ class NoFeatureMap(ExplanationError):  # noqa: N818
 
 class UnsupportedHead(ExplanationError):  # noqa: N818
     """The class score cannot be told from the end of the classifier's graph."""
+
+
+class UnsupportedOperation(GradcamExportError):  # noqa: N818
+    """The classifier computes with an operation that a stock TensorFlow Serving cannot run."""
 
 
 class VerificationError(GradcamExportError):

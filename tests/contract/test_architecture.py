@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[2]
 SOURCES = {"gradcam_export": CHECKOUT / "export/gradcam_export", "gradcam_client": CHECKOUT / "client/gradcam_client"}
 LONGEST_FILE, LONGEST_FUNCTION = 250, 40
 
-EXPORT_LEAVES = {"contract", "errors", "options", "labels", "manifest"}
+EXPORT_LEAVES = {"contract", "errors", "options", "labels", "manifest", "stock_ops"}
 EXPORT_ROAD = {"keras_model", "methods", "graph", "module", "savedmodel", "checks"}
 CLIENT_LEAVES = {"contract", "errors", "options", "manifest", "wire"}
 ROOMS = {
@@ -24,6 +24,7 @@ ROOMS = {
         "options": {"errors"},
         "labels": {"errors"},
         "manifest": {"contract"},
+        "stock_ops": set(),
         "methods": EXPORT_LEAVES,
         "keras_model": EXPORT_LEAVES,
         "graph": {*EXPORT_LEAVES, "keras_model", "methods"},

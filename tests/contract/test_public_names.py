@@ -52,6 +52,7 @@ def test_the_exporters_public_names_are_these():
         "PublishedVersion",
         "ServeError",
         "UnsupportedHead",
+        "UnsupportedOperation",
         "VerificationError",
         "export_classifier",
         "inspect_classifier",

@@ -17,6 +17,7 @@ import tensorflow as tf
 from gradcam_export import contract
 from gradcam_export.checks.comparison import Array, Check, Report, compare, failed
 from gradcam_export.checks.heatmaps import FLOAT32_TOLERANCE, ExpectedHeatmaps
+from gradcam_export.checks.stock_server import check_stock_server
 from gradcam_export.errors import VerificationError
 from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.savedmodel.warmup import WARMUP_FILE, read_warmup
@@ -64,6 +65,10 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
         version: directory of a SavedModel.
         expected: values of the live model, as `gradcam_export.graph.live.live_values` names them.
     """
+    stock = check_stock_server(version)
+    if not stock.passed:
+        # What the server cannot run may not run here either, and would say less.
+        return Report(checks=(stock,))
     manifest = json.loads((version / EXTRA_ASSETS / MANIFEST_FILE).read_text())
     first, *further = manifest["explanation"]["methods"]
     heatmaps = ExpectedHeatmaps(expected)
@@ -73,6 +78,7 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
         asked = _rows(chosen, slice(heatmaps.rows(first)))
         answer = loaded.run(contract.EXPLAIN, asked)
         checks = (
+            stock,
             *_predictions(loaded, inputs, expected),
             heatmaps.check(first, answer[contract.HEATMAP]),
             *(_further_heatmap(loaded, method, chosen, heatmaps) for method in further),

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from gradcam_export.errors import LoadError, UnsupportedHead
+from gradcam_export.errors import GradcamExportError, LoadError, UnsupportedHead
 from gradcam_export.graph.images import Preprocessing, resolve_preprocessing
+from gradcam_export.graph.unservable import leading_to, refuse_unservable
 from gradcam_export.keras_model.tap import LayerOutput, tap
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def trace(classifier: Classifier) -> TracedClassifier:
     Raises:
         LoadError: as `forward`.
         UnsupportedHead: likewise.
+        UnsupportedOperation: a stock server cannot run what it computes with.
     """
     passes: list[ForwardPass] = []
     weights: dict[str, np.ndarray[Any, Any]] = {}
@@ -142,7 +144,13 @@ def trace(classifier: Classifier) -> TracedClassifier:
             weights[placeholder.op.name] = value
             bindings.append((variable, placeholder))
         with keras.StatelessScope(state_mapping=bindings):
-            passes.append(forward(classifier, inputs))
+            try:
+                passes.append(forward(classifier, inputs))
+            except GradcamExportError:
+                # What Python code returns has no shape, and what is said of that hides the reason.
+                refuse_unservable(classifier.model, tf.compat.v1.get_default_graph().get_operations())
+                raise
+        refuse_unservable(classifier.model, leading_to(passes[0].predictions))
         return passes[0].predictions
 
     with inlined():
