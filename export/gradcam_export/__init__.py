@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradcam_export.export import PublishedVersion, export_classifier
     from gradcam_export.inspection import Inspection, inspect_classifier
     from gradcam_export.module import ExplainableClassifier
+    from gradcam_export.savedmodel.publish import publish_version
 
 __all__ = [
     "ExplainableClassifier",
@@ -43,19 +44,21 @@ __all__ = [
     "VerificationError",
     "export_classifier",
     "inspect_classifier",
+    "publish_version",
 ]
 
-_WITH_TENSORFLOW = {
+_ON_DEMAND = {
     "ExplainableClassifier": "module",
     "Inspection": "inspection",
     "PublishedVersion": "export",
     "export_classifier": "export",
     "inspect_classifier": "inspection",
+    "publish_version": "savedmodel.publish",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import TensorFlow when something needs it: `--help` and a misspelt option do not wait seconds for it."""
-    if name not in _WITH_TENSORFLOW:
+    if name not in _ON_DEMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WITH_TENSORFLOW[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_ON_DEMAND[name]}"), name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import logging
 import os
 import signal
@@ -12,8 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gradcam_export.cli_arguments import (
+    add_export_arguments,
+    add_model_arguments,
+    add_publish_arguments,
+    add_serve_arguments,
+)
 from gradcam_export.errors import GradcamExportError, OptionError
-from gradcam_export.options import Batching, Method, ScoreKind, WeightStorage, choices
 
 INTERRUPTED = 130
 _EXPORT_OPTIONS = (
@@ -58,7 +62,7 @@ def _build(parsed: argparse.Namespace) -> None:
     explanation = published.manifest.explanation
     grid = "×".join(map(str, explanation["grid"]))
     _say(f"explains {explanation['layer']} ({grid}) with {', '.join(explanation['methods'])}")
-    print(published.path)
+    print(published.location)
 
 
 def _inspect(parsed: argparse.Namespace) -> None:
@@ -66,6 +70,13 @@ def _inspect(parsed: argparse.Namespace) -> None:
 
     inspection = inspect_classifier(parsed.model, **_model_options(parsed))
     print(inspection.to_json() if parsed.json else inspection)
+
+
+def _publish(parsed: argparse.Namespace) -> None:
+    from gradcam_export.savedmodel.publish import publish_version
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(publish_version(parsed.version_dir, parsed.target, version=parsed.version))
 
 
 def _serve(parsed: argparse.Namespace) -> None:
@@ -145,33 +156,6 @@ def _export_options(parsed: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(parsed, name) for name in _EXPORT_OPTIONS}
 
 
-def _image_size(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.lower().split("x"))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, like 224x224") from error
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not N,N,…, like 1,2,4,8") from error
-
-
-def _factory_arg(text: str) -> tuple[str, Any]:
-    name, separator, value = text.partition("=")
-    if not (name.isidentifier() and separator):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, like weights=none")
-    words = {"none": None, "true": True, "false": False}
-    if value.lower() in words:
-        return name, words[value.lower()]
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradcam-export",
@@ -179,15 +163,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="export a classifier as the next version of a model")
-    _add_model_arguments(build)
-    _add_export_arguments(build)
+    add_model_arguments(build)
+    add_export_arguments(build)
     build.set_defaults(run=_build)
     inspect = commands.add_parser("inspect", help="show what would be explained, how, and what can go wrong")
-    _add_model_arguments(inspect)
+    add_model_arguments(inspect)
     inspect.add_argument("--json", action="store_true", help="as JSON")
     inspect.set_defaults(run=_inspect)
+    publish = commands.add_parser("publish", help="copy a finished version to another base path or an object store")
+    add_publish_arguments(publish)
+    publish.set_defaults(run=_publish)
     serve = commands.add_parser("serve", help="serve models on this machine (production: TensorFlow Serving)")
-    _add_serve_arguments(serve)
+    add_serve_arguments(serve)
     serve.set_defaults(run=_serve)
     demo = commands.add_parser("demo", help="train, export, serve, explain and report, on handwritten digits")
     demo.add_argument("directory", type=Path, metavar="DIR", help="where everything is written")
@@ -196,78 +183,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--labels", type=Path, metavar="FILE", help="your own class names, one a line")
     demo.set_defaults(run=_demo)
     return parser
-
-
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("model", metavar="MODEL", help="a .keras or .h5 file, or package.module:factory")
-    add("--preprocessing", metavar="MODE", help="none, tf, torch, caffe, unit, or package.module:function")
-    add("--image-size", type=_image_size, metavar="HxW", help="where the model leaves its size open")
-    add("--layer", metavar="NAME", help="the layer to explain, nested as outer/inner")
-    add("--output", metavar="NAME", help="which of several outputs holds the class scores")
-    add("--method", choices=choices(Method), action="append", help="CAM method; further ones: explain_<method>")
-    add("--top-k", type=int, default=5, metavar="T", help="how many classes the signature top_k explains")
-    add("--labels", type=Path, metavar="FILE", help="class names, one a line")
-    add("--score", choices=choices(ScoreKind), default="logit", help="what the heatmap explains")
-    add(
-        "--factory-arg",
-        type=_factory_arg,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="for the factory",
-    )
-    add("--no-safe-mode", dest="safe_mode", action="store_false", help="run code stored inside a .keras file")
-
-
-def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "base_path",
-        type=Path,
-        metavar="BASE_PATH",
-        help="where the model's versions lie, like models/flowers",
-    )
-    add("--chunk", type=int, default=32, metavar="N", help="altered inputs at once in Score-CAM and Ablation-CAM")
-    add("--weights", choices=choices(WeightStorage), default="variables", help="how weights are stored")
-    add("--batching", choices=choices(Batching), default="none", help="who merges requests into batches")
-    add("--max-batch-size", type=int, default=32, metavar="N", help="most rows of a batch; larger requests are split")
-    add("--batch-timeout-micros", type=int, default=0, metavar="N", help="how long a first row waits for others")
-    add("--batch-threads", type=int, default=1, metavar="N", help="how many batches are computed at once")
-    add("--allowed-batch-sizes", type=_sizes, metavar="N,N,…", help="what batches are padded to")
-    add("--max-image-bytes", type=int, default=20_000_000, metavar="N", help="of an encoded image")
-    add("--max-image-pixels", type=int, default=40_000_000, metavar="N", help="of an encoded image, by its header")
-    add("--images", type=Path, metavar="DIR", help="images to verify with, instead of synthetic ones")
-    add("--version", type=int, metavar="N", help="version number, instead of the next free one")
-
-
-def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("base_path", nargs="?", type=Path, metavar="BASE_PATH", help="where the model's versions lie")
-    add("--model-name", metavar="NAME", help="what requests call it; by default the last part of BASE_PATH")
-    add(
-        "--model-config-file",
-        type=Path,
-        metavar="FILE",
-        help="several models, in TensorFlow Serving's own format",
-    )
-    add(
-        "--model-config-file-poll-wait-seconds",
-        type=float,
-        default=0,
-        metavar="S",
-        help="how often that file is read again; 0, the default: never",
-    )
-    add(
-        "--allow-version-labels-for-unavailable-models",
-        action="store_true",
-        help="a label not in use may name a version not loaded",
-    )
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for other machines")
-    add("--port", type=int, default=8500, help="of gRPC; 0 takes a free one")
-    add("--rest-port", type=int, metavar="PORT", help="of REST, like 8501; no REST by default, 0 takes a free one")
-    add("--ssl-config-file", type=Path, metavar="FILE", help="TLS for gRPC, in TensorFlow Serving's own format")
-    add("--monitoring-config-file", type=Path, metavar="FILE", help="metrics on the REST port, in the same way")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 
 from gradcam_export.checks.samples import verification_inputs
 from gradcam_export.checks.verify import verify_in_fresh_process
+from gradcam_export.errors import PublishError
 from gradcam_export.facts import describe_export
 from gradcam_export.graph.batching import queue_of
 from gradcam_export.graph.explain import explain, make_choice
@@ -23,7 +24,7 @@ from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.labels import labels_of, read_labels
 from gradcam_export.module import ExplainableClassifier
 from gradcam_export.options import ExportKeywords, ExportOptions
-from gradcam_export.savedmodel.publish import publish, unpublished_version
+from gradcam_export.savedmodel.publish import base_path_at
 from gradcam_export.savedmodel.warmup import WARMUP_FILE, write_warmup
 from gradcam_export.savedmodel.write import (
     DESCRIPTION_FILE,
@@ -51,14 +52,25 @@ if TYPE_CHECKING:
 class PublishedVersion:
     """A version in place, ready to be served."""
 
-    path: Path
-    """`base_path/<number>`."""
+    location: str
+    """`base_path/<number>`: a path, or a URL where `base_path` is that of an object store."""
     manifest: Manifest
+
+    @property
+    def path(self) -> Path:
+        """Its directory.
+
+        Raises:
+            PublishError: it lies in an object store.
+        """
+        if "://" in self.location:
+            raise PublishError(f"{self.location} is no directory of this machine: take its location, not its path.")
+        return Path(self.location)
 
     @property
     def number(self) -> int:
         """Its version number."""
-        return int(self.path.name)
+        return int(Path(self.location).name)
 
 
 def export_classifier(
@@ -72,7 +84,8 @@ def export_classifier(
 
     Args:
         model: a Keras model, a `.keras` or `.h5` file, or `package.module:factory`. It is left as it was.
-        base_path: where the model's versions lie; its last part is the model's name.
+        base_path: where the model's versions lie, or its URL in an object store (see `publish_version`); its last
+            part is the model's name.
         on_step: called with each step's name and `None` when it begins, and with its seconds when it is done.
         options: the fields of `ExportOptions`.
 
@@ -82,15 +95,16 @@ def export_classifier(
     Raises:
         GradcamExportError: one of its kinds; nothing was published.
     """
-    asked, base, step = ExportOptions(**options), Path(base_path), _steps(on_step)
+    asked, base, step = ExportOptions(**options), base_path_at(base_path), _steps(on_step)
+    base.check(asked.version)
     names = read_labels(asked.labels)
     with step("load"):
         loaded = load_classifier(
             model, image_size=asked.image_size, factory_args=asked.factory_args, safe_mode=asked.safe_mode
         )
         classifier = classifier_of(loaded, asked)
-    folded, choice, manifest = _fold(base.resolve().name, asked, loaded, classifier, names, step)
-    with unpublished_version(base) as directory, tempfile.TemporaryDirectory() as workspace:
+    folded, choice, manifest = _fold(base.name, asked, loaded, classifier, names, step)
+    with base.unpublished() as directory, tempfile.TemporaryDirectory() as workspace:
         with step("assemble"):
             description = Path(workspace, DESCRIPTION_FILE)
             write_description(manifest, description)
@@ -109,14 +123,9 @@ def export_classifier(
         with step("warm up"):
             write_warmup(directory / EXTRA_ASSETS / WARMUP_FILE, manifest)
         with step("verify"):
-            inputs = verification_inputs([manifest.input, *manifest.more_inputs], asked.images)
-            expected = Path(workspace, "expected.npz")
-            np.savez(expected, allow_pickle=False, **live_values(classifier, inputs, asked))
-            report = verify_in_fresh_process(directory, expected)
-            manifest = replace(manifest, verified=report.to_manifest())
-            write_facts(manifest, directory)
+            manifest = _verified(directory, manifest, classifier, asked)
         with step("publish"):
-            return PublishedVersion(path=publish(directory, base, asked.version), manifest=manifest)
+            return PublishedVersion(location=base.publish(directory, asked.version), manifest=manifest)
 
 
 def _fold(
@@ -138,6 +147,18 @@ def _fold(
     with step("fold"):
         folded = fold(explained, asked.weights)
     return folded, choice, describe_export(name, asked, loaded, classifier, choice, labels, folded.ops)
+
+
+def _verified(directory: Path, manifest: Manifest, classifier: Classifier, asked: ExportOptions) -> Manifest:
+    """Return the manifest, written anew, of a version that answers what the live model answers."""
+    inputs = verification_inputs([manifest.input, *manifest.more_inputs], asked.images)
+    with tempfile.TemporaryDirectory() as workspace:
+        expected = Path(workspace, "expected.npz")
+        np.savez(expected, allow_pickle=False, **live_values(classifier, inputs, asked))
+        report = verify_in_fresh_process(directory, expected)
+    verified = replace(manifest, verified=report.to_manifest())
+    write_facts(verified, directory)
+    return verified
 
 
 def _steps(on_step: OnStep | None) -> Callable[[str], AbstractContextManager[None]]:

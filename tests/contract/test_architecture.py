@@ -37,8 +37,9 @@ ROOMS = {
         "export": EXPORT_LEAVES | EXPORT_ROAD,
         # The demo calls the server and the client as commands, as a user does.
         "demo": {*EXPORT_LEAVES, "export"},
-        "cli": {*EXPORT_LEAVES, "export", "inspection", "checks", "server", "demo"},
-        "": {*EXPORT_LEAVES, "export", "inspection", "module"},
+        "cli_arguments": EXPORT_LEAVES,
+        "cli": {*EXPORT_LEAVES, "cli_arguments", "export", "inspection", "savedmodel", "checks", "server", "demo"},
+        "": {*EXPORT_LEAVES, "export", "inspection", "module", "savedmodel"},
     },
     "gradcam_client": {
         "contract": set(),
@@ -69,6 +70,7 @@ LIBRARIES = {
         "methods": {"tensorflow"},
         "": set(),
         "cli": set(),
+        "cli_arguments": set(),
     },
     "gradcam_client": {
         **{room: set() for room in ("contract", "errors", "options", "manifest", "paths", "client", "")},

@@ -18,9 +18,11 @@ MODEL_OPTIONS = (
 )
 SERVER_OPTIONS = "[--server HOST:PORT] --model NAME [--version N | --label NAME] [--timeout S]"
 EXPORT_COMMANDS = {
-    "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] [--batching {{none}}] "
-    "[--images DIR] [--version N] MODEL BASE_PATH",
+    "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] [--batching {{in-graph,server,none}}] "
+    "[--max-batch-size N] [--batch-timeout-micros N] [--batch-threads N] [--allowed-batch-sizes N,N,…] "
+    "[--max-image-bytes N] [--max-image-pixels N] [--images DIR] [--version N] MODEL BASE_PATH",
     "inspect": f"{MODEL_OPTIONS} [--json] MODEL",
+    "publish": "[--version N] VERSION_DIR TARGET",
     "serve": "[--model-name NAME] [--model-config-file FILE] [--model-config-file-poll-wait-seconds S] "
     "[--allow-version-labels-for-unavailable-models] [--host HOST] [--port PORT] [--rest-port PORT] "
     "[--ssl-config-file FILE] [--monitoring-config-file FILE] [BASE_PATH]",
@@ -56,6 +58,7 @@ def test_the_exporters_public_names_are_these():
         "VerificationError",
         "export_classifier",
         "inspect_classifier",
+        "publish_version",
     ]
     with pytest.raises(AttributeError, match="module 'gradcam_export' has no attribute 'export_keras'"):
         gradcam_export.export_keras  # noqa: B018

@@ -1,17 +1,18 @@
 """Versions appear whole or not at all, whatever happens in between."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gradcam_export import PublishError
-from gradcam_export.savedmodel import publish
+from finished_versions import MANIFEST, VERSION_FILES, at_once, finished
+from gradcam_export import OptionError, PublishError, export_classifier, publish_version
+from gradcam_export.savedmodel.publish import base_path_at
 
 EXPORT = """
 import sys, keras
@@ -44,12 +45,6 @@ def export(base: Path) -> subprocess.Popen:
 
 def versions(base: Path) -> list[str]:
     return sorted(child.name for child in base.iterdir() if child.name.isdigit())
-
-
-def finished(directory: Path, content: str = "graph") -> Path:
-    directory.mkdir()
-    (directory / "saved_model.pb").write_text(content)
-    return directory
 
 
 def killed_in(base: Path, step: str) -> None:
@@ -96,39 +91,64 @@ def test_the_next_free_number_is_taken(tmp_path):
     for name in ("1", "7", "007x", "v9", ".unpublished-x"):
         (tmp_path / name).mkdir()
     (tmp_path / "9").write_text("a file of a number's name counts too")
-    assert publish.publish(finished(tmp_path / "new"), tmp_path) == tmp_path / "10"
+    assert base_path_at(tmp_path).publish(finished(tmp_path / "new")) == str(tmp_path / "10")
 
 
-def test_a_version_is_never_overwritten(tmp_path):
-    finished(tmp_path / "3", "old")
-    with pytest.raises(PublishError, match="3 exists; a published version is never overwritten"):
-        publish.publish(finished(tmp_path / "new"), tmp_path, version=3)
-    assert (tmp_path / "3" / "saved_model.pb").read_text() == "old"
+@pytest.mark.parametrize("existing", ["3", "003"])
+def test_a_version_is_never_overwritten(tmp_path, existing):
+    finished(tmp_path / existing, "old")
+    base = base_path_at(tmp_path)
+    refused = "3 exists; a published version is never overwritten. Ask for another number, or for none"
+    with pytest.raises(PublishError, match=refused):
+        base.publish(finished(tmp_path / "new"), version=3)
+    with pytest.raises(PublishError, match=refused):
+        base.check(3)
+    assert [(tmp_path / existing / name).read_text() for name in VERSION_FILES[:-1]] == ["old"] * 4
+    assert versions(tmp_path) == [existing]
 
 
-def test_many_publishers_at_once_never_share_a_number(tmp_path):
-    sources = [finished(tmp_path / f"new-{index}", str(index)) for index in range(16)]
-    barrier = threading.Barrier(len(sources))
+@pytest.mark.parametrize("version", [-1, 2**63])
+def test_a_number_that_no_server_reads_is_refused(tmp_path, version):
+    with pytest.raises(OptionError, match=f"version must be a number from 0 to {2**63 - 1}; got {version}"):
+        publish_version(finished(tmp_path / "1"), tmp_path / "m", version=version)
+    assert not (tmp_path / "m").exists()
 
-    def run(source: Path) -> None:
-        barrier.wait()
-        publish.publish(source, tmp_path)
 
-    threads = [threading.Thread(target=run, args=(source,)) for source in sources]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(map(int, versions(tmp_path))) == list(range(1, 17))
-    contents = {(tmp_path / name / "saved_model.pb").read_text() for name in versions(tmp_path)}
-    assert contents == {str(index) for index in range(16)}
+def test_an_export_that_could_not_be_published_ends_before_it_begins(tmp_path):
+    finished(tmp_path / "4")
+    with pytest.raises(PublishError, match="4 exists; a published version is never overwritten"):
+        export_classifier(tmp_path / "no-such.keras", tmp_path, version=4)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_many_publishers_at_once_never_share_a_number(tmp_path, copy):
+    base = base_path_at(tmp_path / "m")
+    sources = [finished(tmp_path / f"m/new-{index}", str(index)) for index in range(16)]
+    published = at_once(base.publish_copy if copy else base.publish, sources)
+    assert sorted(int(Path(place).name) for place in published) == list(range(1, 17))
+    for index, place in enumerate(published):
+        assert {Path(place, name).read_text() for name in VERSION_FILES[:-1]} == {str(index)}
+        assert json.loads(Path(place, MANIFEST).read_text())["content"] == str(index)
+    assert all(source.exists() == copy for source in sources)
+
+
+def test_of_many_publishers_of_one_number_one_succeeds(tmp_path):
+    sources = [finished(tmp_path / f"new-{index}", str(index)) for index in range(8)]
+    results = at_once(lambda source: publish_version(source, tmp_path / "m", version=5), sources)
+    (winner,) = [index for index, result in enumerate(results) if isinstance(result, str)]
+    assert {str(result) for result in results if not isinstance(result, str)} == {
+        f"{tmp_path}/m/5 exists; a published version is never overwritten. "
+        "Ask for another number, or for none to get the next free one."
+    }
+    assert [child.name for child in (tmp_path / "m").iterdir()] == ["5"]
+    assert (tmp_path / "m/5/variables/variables.index").read_text() == str(winner)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path):
     base = tmp_path / "m"
 
     def fail() -> None:
-        with publish.unpublished_version(base) as directory:
+        with base_path_at(base).unpublished() as directory:
             assert not directory.name.isdigit()
             (directory / "saved_model.pb").write_text("half")
             raise RuntimeError
@@ -139,18 +159,28 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
 
 
 def test_what_living_exports_are_writing_is_left_alone(tmp_path):
-    with publish.unpublished_version(tmp_path) as mine, publish.unpublished_version(tmp_path) as other:
+    base = base_path_at(tmp_path)
+    with base.unpublished() as mine, base.unpublished() as other:
         assert mine.is_dir()
         assert other.is_dir()
 
 
-def test_a_base_path_that_cannot_be_written_to_is_one_clear_line(tmp_path):
+def test_a_base_path_that_cannot_be_used_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     refused = pytest.raises(PublishError, match="file/m: cannot be written to: Not a directory")
-    with refused, publish.unpublished_version(tmp_path / "file" / "m"):
+    with refused, base_path_at(tmp_path / "file/m").unpublished():
         pytest.fail("the directory must not be given")
+    with pytest.raises(PublishError, match="file: cannot be read: Not a directory"):
+        base_path_at(tmp_path / "file").check(None)
 
 
 def test_a_rename_that_fails_is_one_clear_line(tmp_path):
     with pytest.raises(PublishError, match="1: cannot be put in place"):
-        publish.publish(finished(tmp_path / "elsewhere"), tmp_path / "no-such-base", version=1)
+        base_path_at(tmp_path / "no-such-base").publish(finished(tmp_path / "elsewhere"), version=1)
+
+
+def test_what_cannot_be_flushed_is_not_published(tmp_path):
+    (finished(tmp_path / "new") / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(PublishError, match="new: cannot be written to disk: No such file or directory"):
+        base_path_at(tmp_path).publish(tmp_path / "new")
+    assert versions(tmp_path) == []
