@@ -18,7 +18,7 @@ from gradcam_client.core import CHUNK
 from gradcam_client.errors import GradcamError, ImageError
 from gradcam_client.options import DEFAULT_TIMEOUT_S
 from gradcam_client.overlay import COLORMAPS, colorize, upsample
-from gradcam_client.paths import class_stem, expand, unique_stems
+from gradcam_client.paths import class_stem, expand, one_line, unique_stems
 from gradcam_client.report import Report
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _describe(client: Client, options: argparse.Namespace) -> int:  # noqa: ARG0
 def _status(client: Client, options: argparse.Namespace) -> int:  # noqa: ARG001
     versions = client.status()
     for one in versions:
-        print(f"{one.version}\t{one.state}\t{one.error}".rstrip())
+        print(f"{one.version}\t{one.state}\t{one_line(one.error)}".rstrip())
     return 0 if any(one.state == "AVAILABLE" for one in versions) else 1
 
 
@@ -167,11 +167,11 @@ def _print_result(path: Path, result: Prediction, more: dict[str, Any], *, as_js
         record = {"image": str(path), **result.to_json(), **more}
         print(json.dumps(record, allow_nan=False))
     else:
-        print(f"{path}\t{result.label}\t{result.score:.4f}")
+        print(f"{one_line(str(path))}\t{one_line(result.label)}\t{result.score:.4f}")
 
 
 def _complain(error: Exception) -> None:
-    print(f"gradcam: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"gradcam: {one_line(' '.join(str(error).split()))}", file=sys.stderr)
 
 
 def _progress(done: int, total: int) -> None:

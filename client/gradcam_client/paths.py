@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What counts as an image in a folder; a file that is named itself is always tried."""
 
-MAX_LABEL: Final = 40
-"""The most characters of a label in a file's name, which may have 255 bytes."""
+MAX_STEM: Final = 150
+MAX_LABEL: Final = 60
+"""The most bytes of a picture's name and of a label in a file's name, which may have 255."""
+
+# Every control character of Unicode, and the two separators that end a line.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def expand(names: Iterable[str]) -> list[Path]:
@@ -42,22 +48,41 @@ def class_stem(stem: str, rank: str, label: str) -> str:
     Neither rank nor label keeps an underscore: the last two of a name always part it, so that names are as
     different as stems and ranks are.
     """
-    words = re.sub(r"[\W_]+", "-", label).strip("-")[:MAX_LABEL]
+    words = _shortened(re.sub(r"[\W_]+", "-", label).strip("-"), MAX_LABEL)
     return f"{stem}_{rank}_{words or 'class'}"
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """A name for each file's results: its stem, numbered where an earlier file has the same.
+    """A name for each file's results: its stem, shortened, and numbered where an earlier file has the same.
 
-    Names that differ in case alone count as the same, since some file systems hold them so.
+    A stem has no folder in it, so that a result stays in the folder it is written to. Names that differ in case, or in
+    how an accent is spelled, count as the same, since some file systems hold them so.
     """
     taken: set[str] = set()
     stems: list[str] = []
     for path in paths:
-        stem, number = path.stem, 1
-        while stem.casefold() in taken:
+        own = _shortened(path.stem, MAX_STEM)
+        stem, number = own, 1
+        while _folded(stem) in taken:
             number += 1
-            stem = f"{path.stem}-{number}"
-        taken.add(stem.casefold())
+            stem = f"{own}-{number}"
+        taken.add(_folded(stem))
         stems.append(stem)
     return stems
+
+
+def one_line(text: str) -> str:
+    """`text` with its control characters spelled out: it neither ends a line nor commands a terminal."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).casefold())
+
+
+def _shortened(name: str, size: int) -> str:
+    """`name`, or as many characters of it as a file system stores in `size` bytes."""
+    short = name[:size]
+    while len(os.fsencode(short)) > size:
+        short = short[:-1]
+    return short
