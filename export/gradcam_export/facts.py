@@ -54,14 +54,7 @@ def describe_export(
         overlay={"colormap": OVERLAY_COLORMAP, "alpha": OVERLAY_ALPHA},
         weights=options.weights,
         precision="float32",
-        batching={
-            "mode": options.batching,
-            "max_batch_size": None if options.batching == "none" else options.max_batch_size,
-            "allowed_batch_sizes": list(options.batch_sizes),
-            "timeout_micros": options.batch_timeout_micros,
-            "threads": options.batch_threads,
-            "methods": [method for method in choice.methods if not METHODS[method].alters],
-        },
+        batching=_batching(options, choice),
         versions={
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
@@ -80,6 +73,17 @@ def _explanation(choice: Choice) -> dict[str, Any]:
         "score": choice.score,
         "methods": list(choice.methods),
         "top_k": choice.top_k,
+    }
+
+
+def _batching(options: ExportOptions, choice: Choice) -> dict[str, Any]:
+    return {
+        "mode": options.batching,
+        "max_batch_size": None if options.batching == "none" else options.max_batch_size,
+        "allowed_batch_sizes": list(options.batch_sizes),
+        "timeout_micros": options.batch_timeout_micros,
+        "threads": options.batch_threads,
+        "methods": [method for method in choice.methods if not METHODS[method].alters],
     }
 
 

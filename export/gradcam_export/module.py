@@ -30,6 +30,19 @@ if TYPE_CHECKING:
 OVERLAY_COLORMAP, OVERLAY_ALPHA = "jet", 0.4
 
 
+class _Shared:
+    """Functions that several signatures call, traced once; what a `tf.Module` holds itself it would save by itself."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, Any] = {}
+
+    def __call__(self, name: str, trace: Callable[[], Any]) -> Any:
+        """Return the function `name`; `trace` makes it the first time."""
+        if name not in self._functions:
+            self._functions[name] = trace()
+        return self._functions[name]
+
+
 class ExplainableClassifier(tf.Module):
     """A classifier that answers with its predictions and the heatmap that explains them.
 
@@ -64,6 +77,7 @@ class ExplainableClassifier(tf.Module):
         self.weights = [tf.Variable(value, trainable=False, name=name) for name, value in folded.weights.items()]
         self._core = FoldedCore(folded, choice, inputs.main, options.chunk)
         self._inputs, self._methods, self._queue = inputs, choice.methods, queue
+        self._shared = _Shared()
         self._grid = choice.layout.grid
         self._limits = ImageLimits(max_bytes=options.max_image_bytes, max_pixels=options.max_image_pixels)
         self._labels = tf.constant(labels)
@@ -97,18 +111,17 @@ class ExplainableClassifier(tf.Module):
                 yield contract.OVERLAY, _concrete(self._overlay, encoded)
 
     def _serving_default(self, inputs: Answer) -> Answer:
-        return self._explained(contract.SERVING_DEFAULT, _of_predicted_class(inputs), self._methods[0])
+        return self._answered(contract.SERVING_DEFAULT, self._methods[0], _of_predicted_class(inputs))
 
     def _explain(self, method: str, inputs: Answer) -> Answer:
-        asked = inputs | {contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
         signature = contract.EXPLAIN if method == self._methods[0] else contract.explain_signature(method)
-        return self._explained(signature, asked, method)
+        return self._answered(signature, method, self._chosen(inputs))
 
     def _explain_bytes(self, signature: str, inputs: Answer) -> Answer:
-        height, width, channels = self._inputs.main.shape
-        images = decode_images(inputs[contract.IMAGE_BYTES], (height, width, channels), self._limits)
-        asked = {contract.IMAGES: images, contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
-        return self._explained(signature, asked, self._methods[0])
+        decode = self._shared(contract.IMAGE_BYTES, self._decoder)
+        images = decode(inputs[contract.IMAGE_BYTES])
+        asked = {contract.IMAGES: images, contract.CLASS_INDEX: inputs[contract.CLASS_INDEX]}
+        return self._answered(signature, self._methods[0], self._chosen(asked))
 
     def _overlay(self, inputs: Answer) -> Answer:
         answer = self._explain_bytes(contract.OVERLAY, inputs)
@@ -118,32 +131,32 @@ class ExplainableClassifier(tf.Module):
         return shown | {contract.OVERLAY_BYTES: picture}
 
     def _top_k(self, inputs: Answer) -> Answer:
-        method = self._methods[0]
-        top_k = partial(self._core.top_k, method=method)
-        return self._answered(contract.TOP_K, top_k, _of_predicted_class(inputs), batched=not METHODS[method].alters)
+        return self._answered(contract.TOP_K, contract.TOP_K, _of_predicted_class(inputs))
 
     def _predict(self, inputs: Answer) -> Answer:
-        return self._answered(contract.PREDICT, self._core.predict, _of_predicted_class(inputs), batched=True)
+        return self._answered(contract.PREDICT, contract.PREDICT, _of_predicted_class(inputs))
 
-    def _explained(self, signature: str, asked: Answer, method: str) -> Answer:
-        explain = partial(self._core.explain, method=method)
-        return self._answered(signature, explain, asked, batched=not METHODS[method].alters)
-
-    def _answered(
-        self, signature: str, core: Callable[[list[tf.Tensor], Answer], Answer], asked: Answer, *, batched: bool
-    ) -> Answer:
-        """Return what `core` answers, with labels.
+    def _answered(self, signature: str, kind: str, asked: Answer) -> Answer:
+        """Return what the classifier answers, with labels; `kind`: `predict`, `top_k`, or explained by that method.
 
         Methods that ask again fill batches of their own, row by row: merging requests would gain them nothing.
         """
-
-        def answer(rows: Answer) -> Answer:
-            return core(self._weights(), rows)
-
-        given, rows = _at_least_one_row(asked)
-        found = self._queue.run(answer, given, signature) if self._queue and batched else answer(given)
-        found = {name: value[:rows] for name, value in found.items()}
+        method = self._methods[0] if kind == contract.TOP_K else kind
+        core = partial(self._compute, kind)
+        if self._queue and not (method in METHODS and METHODS[method].alters):
+            merging = self._shared(kind, partial(self._queue.merging, core, asked))
+            found = self._queue.run(merging, asked, signature)
+        else:
+            given, rows = _at_least_one_row(asked)
+            found = {name: value[:rows] for name, value in core(given).items()}
         return {**found, contract.LABEL: tf.gather(self._labels, found[contract.CLASS_INDEX])}
+
+    def _compute(self, kind: str, rows: Answer) -> Answer:
+        if kind == contract.PREDICT:
+            return self._core.predict(self._weights(), rows)
+        if kind == contract.TOP_K:
+            return self._core.top_k(self._weights(), rows, method=self._methods[0])
+        return self._core.explain(self._weights(), rows, method=kind)
 
     def _describe(self, inputs: Answer) -> Answer:
         value = self._facts.lookup(inputs[contract.KEY])
@@ -158,6 +171,14 @@ class ExplainableClassifier(tf.Module):
         # In a scope of their own, or the reads' Identity takes an output's name (2.20).
         with tf.name_scope("weights"):
             return [weight.read_value() for weight in self.weights]
+
+    def _decoder(self) -> Any:
+        height, width, channels = self._inputs.main.shape
+        decode = partial(decode_images, shape=(height, width, channels), limits=self._limits)
+        return tf.function(decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+
+    def _chosen(self, inputs: Answer) -> Answer:
+        return inputs | {contract.CLASS_INDEX: self._in_range(inputs[contract.CLASS_INDEX])}
 
     def _in_range(self, class_index: tf.Tensor) -> tf.Tensor:
         last = len(self._labels) - 1

@@ -105,14 +105,14 @@ class ExportOptions:
     weights: WeightStorage = "variables"
     """`variables` are shared by all signatures in memory; `constants` are faster on CPUs, and copied per signature."""
 
-    batching: Batching = "none"
+    batching: Batching = "in-graph"
     """Who merges the rows of concurrent requests: the graph, the server by `batching_params.pbtxt`, or nobody."""
 
-    max_batch_size: int = 32
+    max_batch_size: int = 16
     """The most rows that are computed together; larger requests are split."""
 
     batch_timeout_micros: int = 0
-    """How long the first row waits for others, in microseconds."""
+    """How long a request waits for others before it computes, in microseconds."""
 
     batch_threads: int = 1
     """How many batches are computed at once."""

@@ -6,7 +6,8 @@ not composited, 16-bit grey keeps its high byte, and colour profiles are ignored
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
@@ -46,7 +47,7 @@ def decode_images(image_bytes: tf.Tensor, shape: tuple[int, int, int], limits: I
         raise OptionError(f"encoded images are for classifiers of 1 or 3 channels; this one takes {shape[2]}.")
 
     def decode(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        stored, orientation = _decode(*numbered, limits)
+        stored, orientation = _decoder(limits)(*numbered)
         return _fit(_grey(stored) if shape[2] == 1 else stored, orientation, shape)
 
     return for_each_image(decode, (image_bytes,), tf.TensorSpec(shape, tf.uint8))
@@ -63,7 +64,7 @@ def decode_original(data: tf.Tensor, index: tf.Tensor, limits: ImageLimits) -> t
     Returns:
         uint8 RGB `[H,W,3]`, upright. The graph refuses what `decode_images` refuses.
     """
-    return turn_upright(*_decode(index, data, limits))
+    return turn_upright(*_decoder(limits)(index, data))
 
 
 def for_each_image(
@@ -75,12 +76,21 @@ def for_each_image(
         return tf.map_fn(function, (indices, *rows), parallel_iterations=IMAGES_AT_ONCE, fn_output_signature=one)
 
 
-def _decode(index: tf.Tensor, data: tf.Tensor, limits: ImageLimits) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the pixels `[H,W,3]` as they are stored, and their orientation."""
-    checked = check(data, index, limits)
-    # The decoder's own choice, the fast transform, is up to 18 grey levels off. It decodes PNG as well.
-    stored = tf.io.decode_jpeg(checked.data, channels=3, dct_method="INTEGER_ACCURATE")
-    return stored, find_orientation(checked.metadata)
+@functools.cache
+def _decoder(limits: ImageLimits) -> Any:
+    """Return a function of a picture's index and file to its pixels `[H,W,3]` as they are stored, and orientation."""
+
+    def decode(index: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.device("/CPU:0"):
+            checked = check(data, index, limits)
+            # The decoder's own choice, the fast transform, is up to 18 grey levels off. It decodes PNG as well.
+            stored = tf.io.decode_jpeg(checked.data, channels=3, dct_method="INTEGER_ACCURATE")
+            return stored, find_orientation(checked.metadata)
+
+    # Traced once: reading headers is most of what there is to trace.
+    return tf.function(decode, autograph=False).get_concrete_function(
+        tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string)
+    )
 
 
 def _grey(picture: tf.Tensor) -> tf.Tensor:

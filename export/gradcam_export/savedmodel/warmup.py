@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
+
     from gradcam_export.manifest import Manifest
 
 WARMUP_FILE = "tf_serving_warmup_requests"
@@ -32,7 +34,7 @@ def write_warmup(path: Path, manifest: Manifest) -> None:
                 request.model_spec.name = manifest.model["name"]
                 request.model_spec.signature_name = signature
                 for name, value in inputs.items():
-                    request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+                    request.inputs[name].CopyFrom(_tensor(value))
                 writer.write(log.SerializeToString())
 
 
@@ -70,10 +72,20 @@ def _requests(manifest: Manifest, size: int) -> Iterator[tuple[str, dict[str, np
         yield contract.DESCRIBE, {contract.KEY: np.array([contract.DESCRIBE_MANIFEST.encode()], object)}
 
 
+def _tensor(value: np.ndarray) -> TensorProto:
+    """Return `value`; of one that is the same everywhere, its shape and that one number."""
+    if value.dtype == object or len(value) == 1 or not (value == value.flat[0]).all():
+        return tf.make_tensor_proto(value)
+    return tf.make_tensor_proto(value.flat[0], shape=value.shape)
+
+
 def _values(one: Mapping[str, Any], size: int) -> np.ndarray:
+    shape = (size, *one["shape"])
+    if size > 1:
+        # All batches of all signatures as noise would be larger than a small model.
+        return np.ones(shape, one["dtype"])
     # Noise, not zeros: kernels that choose an algorithm by trying see ordinary values.
     random = np.random.default_rng(0)
-    shape = (size, *one["shape"])
     if one["dtype"] == "float32":
         return random.standard_normal(shape, np.float32)
     # Of tokens no more is known than that there are two.
