@@ -6,6 +6,8 @@ import json
 import logging
 import re
 import shutil
+import subprocess
+import sys
 import threading
 
 import grpc
@@ -310,3 +312,21 @@ def test_labels_at_the_start_are_said_to_need_a_flag(publish, caplog) -> None:
 def test_there_must_be_a_file_to_read_again(publish) -> None:
     with pytest.raises(ServeError, match="no configuration to read again: give one"):
         EmbeddedServer([ServedModel(name="toy", base_path=publish(1))], config_poll_seconds=1)
+
+
+def test_the_command_reads_its_file_again(publish, connect, configuration, eventually) -> None:
+    base_path = publish(1)
+    publish(2)
+    configuration.edit(listed(base_path, 1, stable=1, beta=7))
+    flags = ["--model-config-file-poll-wait-seconds", "0.05", "--allow-version-labels-for-unavailable-models"]
+    serve = [sys.executable, "-m", "gradcam_export.cli", "serve", "--model-config-file", str(configuration.path)]
+    with subprocess.Popen([*serve, *flags, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            stub = connect(int(process.stdout.readline().rpartition(":")[2]))
+            assert (answering(stub, "stable"), answering(stub, "beta")) == (1, 0)
+            configuration.edit(listed(base_path, 1, 2, stable=1))
+            eventually(lambda: states(stub).get(2) == "AVAILABLE")
+            configuration.edit(listed(base_path, 1, 2, stable=2))
+            eventually(lambda: answering(stub, "stable") == 2)
+        finally:
+            process.terminate()
