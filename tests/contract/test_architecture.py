@@ -28,13 +28,14 @@ ROOMS = {
         "methods": EXPORT_LEAVES,
         "keras_model": EXPORT_LEAVES,
         "graph": {*EXPORT_LEAVES, "keras_model", "methods"},
-        "module": {*EXPORT_LEAVES, "graph", "keras_model"},
+        "module": {*EXPORT_LEAVES, "graph", "keras_model", "methods"},
+        "facts": {*EXPORT_LEAVES, "graph", "keras_model", "methods", "module"},
         "savedmodel": EXPORT_LEAVES,
         # Checks and server take a path: what they find there is all that they know of an export.
         "checks": {*EXPORT_LEAVES, "savedmodel"},
         "server": {*EXPORT_LEAVES, "savedmodel"},
         "inspection": {*EXPORT_LEAVES, "graph", "keras_model", "methods"},
-        "export": EXPORT_LEAVES | EXPORT_ROAD,
+        "export": EXPORT_LEAVES | EXPORT_ROAD | {"facts"},
         # The demo calls the server and the client as commands, as a user does.
         "demo": {*EXPORT_LEAVES, "export"},
         "cli_arguments": EXPORT_LEAVES,

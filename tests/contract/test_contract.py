@@ -20,6 +20,7 @@ GRID = (14, 22)
 CLASSES = 4
 
 IMAGES = {"images": (tf.uint8, (B, H, W, C))}
+IMAGE_BYTES = {"image_bytes": (tf.string, (B,))}
 CLASS_INDEX = {"class_index": (tf.int32, (B,))}
 ANSWER = {
     "predictions": (tf.float32, (B, CLASSES)),
@@ -28,6 +29,7 @@ ANSWER = {
     "score": (tf.float32, (B,)),
 }
 HEATMAP = {"heatmap": (tf.float32, (B, *GRID)), "heatmap_peak": (tf.float32, (B,))}
+OVERLAY = {name: ANSWER[name] for name in ("class_index", "label", "score")} | {"overlay_bytes": (tf.string, (B,))}
 TOP_K = 3
 BEST = {name: (dtype, (B, TOP_K, *shape[1:])) for name, (dtype, shape) in (ANSWER | HEATMAP).items()} | {
     "predictions": ANSWER["predictions"]
@@ -39,20 +41,22 @@ SIGNATURES = {
     "explain_faster_scorecam": (IMAGES | CLASS_INDEX, ANSWER | HEATMAP),
     "top_k": (IMAGES, BEST),
     "predict": (IMAGES, ANSWER),
+    "explain_bytes": (IMAGE_BYTES | CLASS_INDEX, ANSWER | HEATMAP),
+    "overlay": (IMAGE_BYTES | CLASS_INDEX, OVERLAY),
     "describe": ({"key": (tf.string, (B,))}, {"value": (tf.string, (B,))}),
 }
 
 MANIFEST = {
     "schema": None,
     "model": {"name", "source", "digest", "created"},
-    "input": {"name", "shape", "dtype", "color_order", "resize", "preprocessing"},
+    "input": {"name", "shape", "dtype", "color_order", "resize", "preprocessing", "encoded"},
     "more_inputs": None,
     "labels": None,
     "explanation": {"method", "layer", "grid", "score", "methods", "top_k"},
     "overlay": {"colormap", "alpha"},
     "weights": None,
     "precision": None,
-    "batching": {"mode", "max_batch_size", "allowed_batch_sizes"},
+    "batching": {"mode", "max_batch_size", "allowed_batch_sizes", "timeout_micros", "threads", "methods"},
     "versions": {"tensorflow", "keras", "exporter"},
     "ops": None,
     "verified": None,
@@ -141,14 +145,14 @@ def test_the_manifest_has_exactly_these_keys(manifest):
 def test_the_manifest_says_what_was_compared(manifest):
     answered = {
         f"{signature}.{name}"
-        for signature in ("serving_default", "predict", "top_k")
+        for signature in ("serving_default", "predict", "top_k", "explain_bytes")
         for name in SIGNATURES[signature][1]
     }
     assert set(manifest["verified"]) == answered | {
         "predictions",
         "score of class_index",
         *("heatmap of gradcam", "heatmap of gradcam++", "heatmap of faster-scorecam"),
-        *("row_independence", "finite", "describe", "label", "warmup"),
+        *("row_independence", "finite", "describe", "label", "warmup", "stock_server"),
     }
     for check in manifest["verified"].values():
         assert 0 <= check["largest_difference"] <= check["tolerance"]
@@ -164,6 +168,7 @@ def test_the_manifest_says_what_was_exported(manifest):
         "color_order": "rgb",
         "resize": "bilinear",
         "preprocessing": "none",
+        "encoded": True,
     }
     assert manifest["more_inputs"] == []
     assert manifest["labels"] == ["a", "b", "c", "d"]
@@ -201,6 +206,7 @@ def test_other_inputs_go_by_their_own_names(tmp_path):
         "color_order": None,
         "resize": None,
         "preprocessing": "none",
+        "encoded": False,
     }
     assert version.manifest.more_inputs == [{"name": "age", "shape": [2], "dtype": "float32"}]
     assert version.manifest.explanation["grid"] == [38]
