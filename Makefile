@@ -14,8 +14,10 @@ LABELS ?=
 PROTOC_VENV := .venv-protoc
 # Independent libraries, whose Grad-CAM ours must agree with.
 PEERS_VENV := .venv-peers
+# Releases of TensorFlow to export with, each in an environment of its own: make test-matrix TF="2.18 2.21".
+TF ?= 2.18 2.19 2.20 2.21
 
-.PHONY: demo test test-all soak coverage-table agreement lint bench clean wire tls
+.PHONY: demo test test-all soak coverage-table agreement test-matrix lint bench clean wire tls
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
@@ -57,6 +59,15 @@ coverage-table: $(VENV)/.ready
 agreement: $(PEERS_VENV)/.ready
 	$(PEERS_VENV)/bin/python -m pytest tests/agreement
 
+$(VENV)-tf%/.ready: tests/matrix/constraints-%.txt export/pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --constraint $< pip
+	$(@D)/bin/python -m pip install --quiet --constraint $< --editable ./export
+	touch $@
+
+test-matrix: $(VENV)/.ready $(TF:%=$(VENV)-tf%/.ready)
+	TENSORFLOW_RELEASES="$(TF)" $(BIN)/python -m pytest tests/matrix
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,6 +76,7 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/methods.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/batching.py
 
 wire:
 	$(PYTHON) -m venv $(PROTOC_VENV)
@@ -76,5 +88,5 @@ tls: $(VENV)/.ready
 	$(BIN)/python serving_config/make_tls.py serving_config/tls $(if $(TLS_HOSTS),--host $(TLS_HOSTS))
 
 clean:
-	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) $(PEERS_VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) $(PEERS_VENV) $(VENV)-tf* demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
