@@ -118,7 +118,7 @@ class ExportOptions:
     """How many batches are computed at once."""
 
     allowed_batch_sizes: Sequence[int] | None = None
-    """Batches are padded to the next of these; `None` takes powers of two and the halves between them."""
+    """Batches are padded to the next of these; `None` takes the powers of two."""
 
     max_image_bytes: int = 20_000_000
     """Of an encoded image; a larger one is refused unread."""
@@ -150,11 +150,8 @@ class ExportOptions:
             return (1,)
         if self.allowed_batch_sizes is not None:
             return tuple(self.allowed_batch_sizes)
-        powers = [2**power for power in range(self.max_batch_size.bit_length())]
-        halves = [3 * power // 2 for power in powers if power > 1]
-        return tuple(
-            sorted({*(size for size in (*powers, *halves) if size < self.max_batch_size), self.max_batch_size})
-        )
+        powers = (2**power for power in range(self.max_batch_size.bit_length()))
+        return tuple(sorted({*powers, self.max_batch_size}))
 
     def __post_init__(self) -> None:
         kinds = {"score": ScoreKind, "weights": WeightStorage, "batching": Batching}

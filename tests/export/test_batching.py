@@ -159,7 +159,7 @@ def test_the_server_can_merge_instead(model, tmp_path):
     parameters = parse("BatchingParameters", text)
     assert parameters.max_batch_size.value == 6
     assert parameters.num_batch_threads.value == 2
-    assert list(parameters.allowed_batch_sizes) == published.manifest.batching["allowed_batch_sizes"] == [1, 2, 3, 4, 6]
+    assert list(parameters.allowed_batch_sizes) == published.manifest.batching["allowed_batch_sizes"] == [1, 2, 4, 6]
     assert "BatchFunction" not in {
         node.op
         for function in LoadedVersion.load(published.path)._session.graph.as_graph_def().library.function
@@ -184,7 +184,7 @@ def test_batches_that_cannot_be_are_refused(options, message):
         ExportOptions(**options)
 
 
-def test_sizes_between_the_powers_keep_padding_small():
-    assert ExportOptions().batch_sizes == (1, 2, 3, 4, 6, 8, 12, 16)
-    assert ExportOptions(max_batch_size=5).batch_sizes == (1, 2, 3, 4, 5)
+def test_batches_are_padded_to_the_next_power_of_two():
+    assert ExportOptions().batch_sizes == (1, 2, 4, 8, 16)
+    assert ExportOptions(max_batch_size=5).batch_sizes == (1, 2, 4, 5)
     assert ExportOptions(max_batch_size=1).batch_sizes == (1,)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from gradcam_client import Client, VersionStatus
+from gradcam_export.server import read_model_config
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,9 @@ def commands() -> list[tuple[str, str]]:
     """Python snippets whole, shell commands line by line, without their remarks."""
     found = []
     for language, text in BLOCKS:
+        if language == "protobuf":
+            found.append((language, text))
+            continue
         lines = [text] if language == "python" else [line.partition("  #")[0].strip() for line in text.splitlines()]
         found += [(language, line) for line in lines if line]
     return found
@@ -64,53 +68,93 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def wait_for_newest_version(base_path: Path, port: str) -> None:
-    """A reader's next command comes after the server has seen the folder again."""
-    newest = max(int(path.name) for path in base_path.iterdir())
-    until = time.monotonic() + 60
-    with Client(f"localhost:{port}", "flowers") as client:
-        while client.status()[0] != VersionStatus(newest, "AVAILABLE"):
-            assert time.monotonic() < until, client.status()
-            time.sleep(0.1)
+class Reader:
+    """Does what the README says, in its order, with each server on a free port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.servers: list[subprocess.Popen] = []
+        self.ports: dict[str, str] = {}
+        self.labels: list[dict[str, int]] = []
+
+    def do(self, language: str, command: str) -> None:
+        """One command, or one snippet whole."""
+        if not self.labels and ("localhost" in command or command.startswith("gradcam ")):
+            self.wait_for_newest_version()
+        text = command
+        for number, port in self.ports.items():
+            text = text.replace(f"localhost:{number}", f"localhost:{port}")
+        if language == "protobuf":
+            self.write_configuration(text)
+        elif language == "python":
+            run(sys.executable, "-c", text)
+        elif command.startswith("gradcam-export serve"):
+            self.serve(command)
+        elif command.startswith("gradcam "):
+            where = [] if "--server" in text else ["--server", f"localhost:{self.ports['8500']}"]
+            run(*shlex.split(text), *where)
+        elif command.startswith(("gradcam-export ", "sed ")):
+            run(*shlex.split(text))
+        elif " curl " in command:
+            run("bash", "-o", "pipefail", "-c", text)
+        else:
+            SETUP[command](command)
+        if command.startswith(("gradcam-export serve --model-config-file", "sed ")):
+            self.labels.append(self.wait_for_labels())
+
+    def serve(self, command: str) -> None:
+        text = re.sub(r"-port \d+", "-port 0", command)
+        server = subprocess.Popen(shlex.split(text), stdout=subprocess.PIPE, text=True, env=environment())
+        self.servers.append(server)
+        for number in re.findall(r"-port (\d+)", command):
+            self.ports[number] = re.search(r":(\d+)(/v1/models)?$", server.stdout.readline().strip())[1]
+
+    def write_configuration(self, text: str) -> None:
+        """The file that its first line names, with the reader's models."""
+        Path(text.splitlines()[0].removeprefix("# ")).write_text(text.replace('"/models', f'"{self.folder}/models'))
+
+    def wait_for_newest_version(self) -> None:
+        """The next command comes after the server has seen the folder again."""
+        newest = max(int(path.name) for path in (self.folder / "models/flowers").iterdir())
+        until = time.monotonic() + 60
+        with Client(f"localhost:{self.ports['8500']}", model="flowers") as client:
+            while client.status()[0] != VersionStatus(version=newest, state="AVAILABLE"):
+                assert time.monotonic() < until, client.status()
+                time.sleep(0.1)
+
+    def wait_for_labels(self) -> dict[str, int]:
+        """The next command comes after the server has read its configuration: the version that each label has."""
+        (model,) = read_model_config(Path("models.config"))
+        until = time.monotonic() + 60
+        for label, number in model.labels.items():
+            with Client(f"localhost:{self.ports['8500']}", model=model.name, label=label) as client:
+                while client.describe().version != number:
+                    assert time.monotonic() < until, (label, number, client.describe().version)
+                    time.sleep(0.1)
+        return model.labels
 
 
 @pytest.mark.slow
 def test_every_command_and_snippet_runs(folder):
-    servers: list[subprocess.Popen] = []
-    port = ""
+    reader = Reader(folder)
     try:
         for language, command in commands():
-            text = command.replace("localhost:8500", f"localhost:{port}")
-            if "localhost" in text or text.startswith("gradcam "):
-                wait_for_newest_version(folder / "models/flowers", port)
-            if language == "python":
-                run(sys.executable, "-c", text)
-            elif command.startswith("gradcam-export serve"):
-                server = subprocess.Popen(
-                    shlex.split(text.replace("8500", "0")), stdout=subprocess.PIPE, text=True, env=environment()
-                )
-                servers.append(server)
-                port = server.stdout.readline().strip().rpartition(":")[2]
-                assert port.isdigit()
-            elif command.startswith("gradcam "):
-                where = [] if "--server" in text else ["--server", f"localhost:{port}"]
-                run(*shlex.split(text), *where)
-            elif command.startswith("gradcam-export "):
-                run(*shlex.split(text))
-            else:
-                SETUP[command](command)
+            reader.do(language, command)
     finally:
-        for server in servers:
+        for server in reader.servers:
             server.terminate()
             server.communicate()
     assert (folder / "overlays/rose_overlay.png").is_file()
     assert "flowers" in (folder / "report.html").read_text("utf-8")
-    with Image.open("rose_cam.jpg") as overlay:
-        assert overlay.size == (120, 90)
+    for picture in ("rose_cam.jpg", "rose_curl.jpg"):
+        with Image.open(picture) as overlay:
+            assert (overlay.format, overlay.size) == ("JPEG", (120, 90))
     exports = [text for _, text in commands() if "export_classifier(" in text or "build flowers.keras" in text]
     assert len(exports) >= 2
+    assert reader.labels == [{"stable": stable, "canary": 2} for stable in (1, 2, 1)]
     built = {path.name for path in (folder / "models/flowers").iterdir()}
     assert built == {str(number) for number in range(1, len(exports) + 1)}
+    assert (folder / "production/flowers/1/saved_model.pb").is_file()
 
 
 def dry_run_make(command: str) -> None:
