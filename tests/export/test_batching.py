@@ -1,44 +1,52 @@
 """Requests that are merged inside the graph: nothing that one caller sends reaches another's answer."""
 
+import dataclasses
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from assembled import Folded, served
 from classifiers import CLASSES, FAMILIES, photographs
 from deployment import parse
 from gradcam_export import OptionError, export_classifier
+from gradcam_export.graph import combining
 from gradcam_export.options import ExportOptions
 from gradcam_export.savedmodel.session import LoadedVersion
+from kernels import profiled
 
 THREADS = 16
 REQUESTS = 1600
 
 
 @pytest.fixture(scope="module")
-def model():
-    return FAMILIES["functional"].model()
+def folded():
+    return Folded(FAMILIES["functional"].model(), method=("gradcam", "hirescam"))
 
 
 @pytest.fixture(scope="module")
-def merged(model, tmp_path_factory):
-    """A version that merges up to 8 rows, each first one waiting 2 ms for others."""
-    base = tmp_path_factory.mktemp("merged") / "functional"
-    published = export_classifier(
-        model, base, max_batch_size=8, batch_timeout_micros=2000, method=("gradcam", "hirescam")
-    )
-    with LoadedVersion.load(published.path) as loaded:
-        yield loaded
+def merge(folded, tmp_path_factory):
+    """Write a version of the classifier that merges its requests as the options say."""
+
+    def written(**options):
+        asked = {"batching": "in-graph", "max_batch_size": 8, **options}
+        folded.options = dataclasses.replace(folded.options, **asked)
+        return folded.served(tmp_path_factory.mktemp("merged")).loaded
+
+    return written
 
 
 @pytest.fixture(scope="module")
-def alone(model, tmp_path_factory):
+def merged(merge):
+    return merge()
+
+
+@pytest.fixture(scope="module")
+def alone(merge):
     """The same without merging."""
-    base = tmp_path_factory.mktemp("alone") / "functional"
-    published = export_classifier(model, base, batching="none", method=("gradcam", "hirescam"))
-    with LoadedVersion.load(published.path) as loaded:
-        yield loaded
+    return merge(batching="none")
 
 
 def together(work, count=REQUESTS):
@@ -99,33 +107,82 @@ def test_requests_of_any_size_get_their_own_rows(merged, alone):
 
 
 def test_two_models_in_one_process_never_share_rows(merged, tmp_path):
-    other = FAMILIES["nested"].model()
-    published = export_classifier(other, tmp_path / "functional", max_batch_size=8, batch_timeout_micros=2000)
     images = photographs(8)
-    with LoadedVersion.load(published.path) as second:
-        versions = (merged, second)
-        wanted = [[version.run("predict", {"images": images[[row]]}) for row in range(8)] for version in versions]
-        found = together(lambda n: versions[n % 2].run("predict", {"images": images[[n // 2 % 8]]}), 640)
+    other = served(FAMILIES["nested"].model(), tmp_path, batching="in-graph", max_batch_size=8)
+    versions = (merged, other.loaded)
+    wanted = [[version.run("predict", {"images": images[[row]]}) for row in range(8)] for version in versions]
+    found = together(lambda n: versions[n % 2].run("predict", {"images": images[[n // 2 % 8]]}), 640)
     for number, answer in enumerate(found):
         np.testing.assert_allclose(
             answer["predictions"], wanted[number % 2][number // 2 % 8]["predictions"], rtol=0, atol=1e-5
         )
 
 
-def test_impatient_callers_take_nothing_from_patient_ones(merged):
-    images = photographs(4)
+@pytest.mark.parametrize("milliseconds", [1, 20])
+def test_impatient_callers_take_nothing_from_patient_ones(merged, alone, milliseconds):
+    """Their rows are computed, or not, and their answers forgotten; who waited for their batch computes it again."""
+    images = photographs(24)
+    whole = alone.run("serving_default", {"images": images})
 
     def work(number):
-        patient = number % 4 > 0
+        patient, rows = number % 4 > 0, slice(number % 5, number % 5 + 1 + number % 19)
         try:
-            answer = merged.run("serving_default", {"images": images}, timeout_ms=20_000 if patient else 1)
+            answer = merged.run(
+                "serving_default", {"images": images[rows]}, timeout_ms=20_000 if patient else milliseconds
+            )
         except tf.errors.DeadlineExceededError as error:
-            return patient, error
-        return patient, answer
+            return patient, rows, error
+        return patient, rows, answer
 
-    for patient, found in together(work, 320):
+    found = together(work, 1600)
+    for patient, rows, answer in found:
         if patient:
-            assert found["predictions"].shape == (4, CLASSES)
+            for name in ("predictions", "heatmap", "score"):
+                np.testing.assert_allclose(answer[name], whole[name][rows], rtol=1e-5, atol=1e-5)
+    assert sum(isinstance(answer, tf.errors.OpError) for _, _, answer in found) > 100
+
+
+@pytest.mark.parametrize("options", [{"batch_timeout_micros": 2000}, {"batch_threads": 2}])
+def test_waiting_for_others_and_several_batches_at_once_change_no_answer(merge, alone, options):
+    images = photographs(24)
+    whole = alone.run("predict", {"images": images})
+    version = merge(**options)
+    for number, found in enumerate(together(lambda n: version.run("predict", {"images": images[[n % 24]]}), 480)):
+        np.testing.assert_allclose(found["predictions"], whole["predictions"][[number % 24]], rtol=1e-5, atol=1e-5)
+
+
+def test_a_request_waits_for_others_as_long_as_was_asked(merge):
+    patient = merge(batch_timeout_micros=300_000)
+    images = photographs(8)
+    patient.run("predict", {"images": images})
+    start = time.perf_counter()
+    patient.run("predict", {"images": images[:1]})
+    waited = time.perf_counter() - start
+    assert waited >= 0.3
+    patient.run("predict", {"images": images})
+    # A full batch waits for nobody.
+    assert time.perf_counter() - start < 2 * waited
+
+
+def test_rows_are_merged_and_kernels_stay_fused(merged, tmp_path):
+    images = photographs(1)
+    merged.run("predict", {"images": images})
+    with profiled(tmp_path) as kernels:
+        together(lambda _: merged.run("predict", {"images": images}), 320)
+    assert 320 / kernels.batches() > 4
+    assert {"_MklNativeFusedConv2D", "_FusedConv2D"} & kernels.operations()
+    assert not {"BiasAdd", "Relu6"} & kernels.operations()
+
+
+def test_answers_that_nobody_fetches_are_forgotten(folded, tmp_path, monkeypatch):
+    """Whoever waits for one that went with them computes it again."""
+    monkeypatch.setattr(combining, "_ABANDONED_BYTES", 4096)
+    images = photographs(24)
+    folded.options = dataclasses.replace(folded.options, batching="in-graph", max_batch_size=8)
+    version = folded.served(tmp_path).loaded
+    wanted = version.run("predict", {"images": images})["predictions"]
+    for number, found in enumerate(together(lambda n: version.run("predict", {"images": images[: 1 + n % 24]}), 320)):
+        np.testing.assert_allclose(found["predictions"], wanted[: 1 + number % 24], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "explain", "explain_hirescam", "top_k", "predict"])
@@ -141,30 +198,32 @@ def test_no_rows_answer_no_rows(merged, alone, signature):
         }
 
 
-def test_every_signature_has_a_queue_of_its_own(merged):
-    queues = [
-        node.attr["shared_name"].s
-        for function in merged._session.graph.as_graph_def().library.function
+def batch_functions(version):
+    return [
+        node
+        for function in version._session.graph.as_graph_def().library.function
         for node in function.node_def
         if node.op == "BatchFunction"
     ]
-    turns = [name for name in queues if not name.endswith(b"-timer")]
-    assert len(queues) == len(set(queues)) == 14
-    assert len(turns) == 7
 
 
-def test_the_server_can_merge_instead(model, tmp_path):
+def test_every_signature_has_a_queue_of_its_own(merged, alone):
+    nodes = batch_functions(merged)
+    for name in ("shared_name", "batching_queue"):
+        assert len({node.attr[name].s for node in nodes}) == len(nodes) == len(merged.signatures) - 1
+    assert not batch_functions(alone)
+
+
+def test_the_server_can_merge_instead(tmp_path):
+    model = FAMILIES["functional"].model()
     published = export_classifier(model, tmp_path / "m", batching="server", max_batch_size=6, batch_threads=2)
     text = (published.path / "batching_params.pbtxt").read_text()
     parameters = parse("BatchingParameters", text)
     assert parameters.max_batch_size.value == 6
     assert parameters.num_batch_threads.value == 2
     assert list(parameters.allowed_batch_sizes) == published.manifest.batching["allowed_batch_sizes"] == [1, 2, 4, 6]
-    assert "BatchFunction" not in {
-        node.op
-        for function in LoadedVersion.load(published.path)._session.graph.as_graph_def().library.function
-        for node in function.node_def
-    }
+    with LoadedVersion.load(published.path) as loaded:
+        assert not batch_functions(loaded)
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,14 @@ class Combiner:
 
     def _turn(self, turn: tf.Tensor, keys: tf.Tensor, *rows: tf.Tensor) -> list[tf.Tensor]:
         """Return the packed answers to `rows`, each as `[1,B,...]`: a batch of one request."""
-        del turn
         answers = self._answers
         done = answers.done(keys)
         with tf.control_dependencies([done]):
             # Rows leave in the order they came: behind these, the queue no longer holds any of this request.
             before = tf.raw_ops.QueueSizeV2(handle=self._queue())
             if self._timeout:
-                waited = tf.cond(tf.reduce_all(done) | (before >= self._sizes[-1]), tf.no_op, self._wait)
+                full = tf.reduce_all(done) | (before >= self._sizes[-1])
+                waited = tf.cond(full, lambda: turn, lambda: self._wait(turn))
                 with tf.control_dependencies([waited]):
                     before = tf.identity(before)
 
@@ -107,10 +107,10 @@ class Combiner:
             given[name] = tf.ensure_shape(one, spec.shape)
         return {name: value[:count] for name, value in self._core(given).items()}
 
-    def _wait(self) -> tf.Operation:
+    def _wait(self, turn: tf.Tensor) -> tf.Tensor:
         """Let time pass; no graph has a timer, but a batch waits for a second row that never comes."""
         identity = tf.function(tf.identity, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.bool))
-        return _batch_function(identity, [], f"{self._name}-timer", size=2, timeout_micros=self._timeout)[0].op
+        return _batch_function(identity, turn, [], f"{self._name}-timer", size=2, timeout_micros=self._timeout)[0]
 
     def _queue(self) -> tf.Tensor:
         # Looked up where it is used: handles that cross into a loop lose what they point to (2.20).
@@ -209,14 +209,17 @@ class _Answers:
 
 def _one_at_a_time(function: Any, arguments: Sequence[tf.Tensor], name: str) -> Any:
     """Call `function` when all calls before have returned: its batches have room for one request, and one thread."""
-    return _batch_function(function, arguments, name, size=1, timeout_micros=0)
+    turn = tf.zeros([1], tf.bool)
+    return _batch_function(function, turn, arguments, name, size=1, timeout_micros=0)
 
 
-def _batch_function(function: Any, arguments: Sequence[tf.Tensor], name: str, *, size: int, timeout_micros: int) -> Any:
+def _batch_function(
+    function: Any, row: tf.Tensor, arguments: Sequence[tf.Tensor], name: str, *, size: int, timeout_micros: int
+) -> Any:
     # Queue and tables live there, whatever device the core runs on.
     with tf.device("/device:CPU:0"):
         return tf.raw_ops.BatchFunction(
-            in_tensors=[tf.zeros([1], tf.bool)],
+            in_tensors=[row],
             captured_tensors=[*arguments, *function.captured_inputs],
             f=function,
             num_batch_threads=1,
