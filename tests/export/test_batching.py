@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -116,6 +117,28 @@ def test_two_models_in_one_process_never_share_rows(merged, tmp_path):
         np.testing.assert_allclose(
             answer["predictions"], wanted[number % 2][number // 2 % 8]["predictions"], rtol=0, atol=1e-5
         )
+
+
+def test_inputs_of_any_kind_are_merged(tmp_path):
+    """Several of them, of several types, and a method that asks again."""
+    layers = keras.layers
+    wave, age = keras.Input((40, 3), name="wave"), keras.Input((2,), dtype="int32", name="age")
+    x = layers.GlobalAveragePooling1D()(layers.Conv1D(6, 3, activation="relu")(wave))
+    x = layers.Concatenate()([x, layers.Flatten()(layers.Embedding(9, 4)(age))])
+    model = keras.Model([wave, age], layers.Dense(3)(x))
+    random = np.random.default_rng(0)
+    given = {
+        "wave": random.normal(size=(24, 40, 3)).astype(np.float32),
+        "age": random.integers(0, 9, (24, 2), np.int32),
+    }
+    version = served(model, tmp_path, batching="in-graph", max_batch_size=8, method=("gradcam", "ablationcam")).loaded
+    whole = version.run("serving_default", given)
+    found = together(lambda n: version.run("serving_default", {k: v[[n % 24]] for k, v in given.items()}), 320)
+    for number, answer in enumerate(found):
+        for name in ("predictions", "heatmap", "heatmap_peak"):
+            np.testing.assert_allclose(answer[name], whole[name][[number % 24]], rtol=1e-5, atol=1e-5)
+    asked = {**given, "class_index": np.zeros(24, np.int32)}
+    assert version.run("explain_ablationcam", asked)["heatmap"].shape == whole["heatmap"].shape
 
 
 @pytest.mark.parametrize("milliseconds", [1, 20])

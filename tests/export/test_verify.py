@@ -92,6 +92,7 @@ def test_not_finite_values_are_refused(model, tmp_path):
     refused(model, tmp_path, "values that are not finite")
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_a_version_that_no_session_loads_is_refused(model, tmp_path, monkeypatch):
     from gradcam_export.savedmodel import write
 
@@ -112,12 +113,14 @@ def test_a_failing_warm_up_is_refused(model, tmp_path, monkeypatch):
         warmup.write_warmup(path, dataclasses.replace(manifest, input=wrong))
 
     monkeypatch.setattr("gradcam_export.export.write_warmup", of_another_size)
-    refused(model, tmp_path, "the warm-up request of 'serving_default' fails")
+    refused(model, tmp_path, "the warm-up request of 'predict' fails")
 
 
 def test_a_warm_up_that_leaves_out_a_signature_is_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr("gradcam_export.export.write_warmup", lambda path, *_: path.write_bytes(b""))
-    refused(model, tmp_path, "no request for describe, explain, predict, serving_default, top_k")
+    refused(
+        model, tmp_path, "no request for describe, explain, explain_bytes, overlay, predict, serving_default, top_k"
+    )
 
 
 def test_scales_folded_into_the_wrong_kernel_are_refused(model, tmp_path, monkeypatch):

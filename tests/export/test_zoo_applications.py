@@ -3,7 +3,6 @@
 import pytest
 from zoo.applications import CASES, factories
 from zoo.case import check, parameters
-from zoo.parts import verified_here
 
 
 def test_every_factory_is_in_the_zoo():
@@ -12,5 +11,4 @@ def test_every_factory_is_in_the_zoo():
 
 @pytest.mark.parametrize("case", parameters(CASES))
 def test_predictions_and_heatmaps_are_those_of_float64(case, tmp_path):
-    with verified_here():
-        check(case, tmp_path)
+    check(case, tmp_path)

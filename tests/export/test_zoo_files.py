@@ -9,7 +9,6 @@ from gradcam_export import export_classifier
 from gradcam_export.savedmodel.session import LoadedVersion
 from zoo import foreign, structure
 from zoo.case import BATCH, gradcam_in_float64, textured
-from zoo.parts import verified_here
 
 
 def named(cases, name):
@@ -19,8 +18,7 @@ def named(cases, name):
 
 def held_against_float64(case, model, path, directory):
     """Export the file at `path` and hold predictions and heatmaps against `model`, which was saved there."""
-    with verified_here():
-        published = export_classifier(path, directory / "model", **case.options)
+    published = export_classifier(path, directory / "model", **case.options)
     assert published.manifest.model["source"] == path.name
     assert published.manifest.explanation["layer"] == case.layer
     inputs = case.inputs(BATCH)
@@ -59,8 +57,7 @@ def test_a_file_that_another_backend_saved(backend, tmp_path):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_predictions_are_those_of_the_backend_that_trained(backend, tmp_path):
-    with verified_here():
-        published = export_classifier(foreign.DATA / f"{backend}.keras", tmp_path / "model")
+    published = export_classifier(foreign.DATA / f"{backend}.keras", tmp_path / "model")
     with np.load(foreign.DATA / f"{backend}.npz") as noted, LoadedVersion.load(published.path) as loaded:
         answer = loaded.run("predict", {"images": noted["images"]})
         np.testing.assert_allclose(answer["predictions"], noted["predictions"], rtol=0, atol=1e-5)

@@ -3,12 +3,10 @@
 import pytest
 from zoo import hub, tokens
 from zoo.case import check, parameters
-from zoo.parts import verified_here
 
 
 # KerasHub's Swin gives a mask to a layer that says it takes none, in its building and in every call.
 @pytest.mark.filterwarnings(r"ignore:Layer '(attn|stage_\d)':UserWarning")
 @pytest.mark.parametrize("case", parameters([*tokens.CASES, *hub.CASES]))
 def test_predictions_and_heatmaps_are_those_of_float64(case, tmp_path):
-    with verified_here():
-        check(case, tmp_path)
+    check(case, tmp_path)

@@ -86,8 +86,8 @@ _RESNET = [
 ]
 _RESNET_V2 = [_application(f"ResNet{depth}V2", "ResNetV2", "post_relu", large=depth > 50) for depth in (50, 101, 152)]
 _INCEPTION = [
-    _application("InceptionV3", "InceptionV3", "mixed10", INCEPTION_SIZE, INCEPTION_GRID, large=False),
-    _application("InceptionResNetV2", "InceptionResNetV2", "conv_7b_ac", INCEPTION_SIZE, INCEPTION_GRID, large=False),
+    _application("InceptionV3", "InceptionV3", "mixed10", INCEPTION_SIZE, INCEPTION_GRID, large=True),
+    _application("InceptionResNetV2", "InceptionResNetV2", "conv_7b_ac", INCEPTION_SIZE, INCEPTION_GRID, large=True),
     _application("Xception", "Xception", "block14_sepconv2_act", large=False),
 ]
 _MOBILENET = [
@@ -96,9 +96,9 @@ _MOBILENET = [
     _application("MobileNetV3Small", "MobileNetV3", "activation_17", large=False),
     _application("MobileNetV3Large", "MobileNetV3", "activation_19"),
 ]
-_DENSENET = [_application(f"DenseNet{depth}", "DenseNet", "relu", large=depth > 121) for depth in (121, 169, 201)]
+_DENSENET = [_application(f"DenseNet{depth}", "DenseNet", "relu", large=True) for depth in (121, 169, 201)]
 _NASNET = [
-    _application("NASNetMobile", "NASNet", "activation_187", large=False),
+    _application("NASNetMobile", "NASNet", "activation_187", large=True),
     _application("NASNetLarge", "NASNet", "activation_259"),
 ]
 _EFFICIENTNET = [
@@ -106,7 +106,7 @@ _EFFICIENTNET = [
     for number in range(8)
 ]
 _EFFICIENTNET_V2 = [
-    _application(f"EfficientNetV2{size}", "EfficientNetV2", "top_activation", spread=1.1, large=size != "B0")
+    _application(f"EfficientNetV2{size}", "EfficientNetV2", "top_activation", spread=1.1, large=True)
     for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
 ]
 _CONVNEXT = [

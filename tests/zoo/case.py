@@ -193,7 +193,7 @@ def check(case: Case, directory: Path) -> Difference:
     model, inputs = case.model(), case.inputs(BATCH)
     with eagerly():
         live = np.asarray(case.answer(model(case.to_model_input(inputs), training=False)), np.float64)
-    published = export_classifier(model, directory / "model", **case.options)
+    published = export_classifier(model, directory / "model", **{"batching": "none", **case.options})
     explanation = published.manifest.explanation
     assert (explanation["layer"], tuple(explanation["grid"])) == (case.layer, case.grid)
 

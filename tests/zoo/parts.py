@@ -1,16 +1,12 @@
 """Parts that the zoo's classifiers share, and ways to take their ends off."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
-from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 from classifiers import CLASSES, INPUT_SHAPE
-from gradcam_export.checks.verify import Report, verify
 from keras import layers
 
 from zoo.case import textured
@@ -81,20 +77,3 @@ def numbers(*shape: int) -> Callable[[int], Mapping[str, np.ndarray]]:
 def as_numbers(inputs: Mapping[str, np.ndarray]) -> Any:
     """Return `inputs` as they are, in Keras's float type."""
     return tf.constant(inputs["inputs"], keras.config.floatx())
-
-
-@contextmanager
-def verified_here() -> Iterator[None]:
-    """Verify what is exported in this process: starting another takes ten times as long as a small classifier does.
-
-    The same verification runs on the same values; that it runs in a process of its own is tested elsewhere.
-    """
-
-    def verify_here(version: Path, expected: Path) -> Report:
-        with np.load(expected) as values:
-            report = verify(version, values)
-        assert not report.failures, report.failures
-        return report
-
-    with mock.patch("gradcam_export.export.verify_in_fresh_process", verify_here):
-        yield

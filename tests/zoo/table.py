@@ -8,9 +8,10 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from verification import verified_here
+
 from zoo import all_cases
 from zoo.case import Case, Difference, check
-from zoo.parts import verified_here
 
 HEADER = "| family | models | layer (grid) | predictions differ by | heatmaps differ by |\n|---|---|---|---|---|"
 

@@ -16,12 +16,12 @@ import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.checks.comparison import Array, Check, Report, compare, failed
+from gradcam_export.checks.files import check_description, check_labels, check_warmup
 from gradcam_export.checks.heatmaps import FLOAT32_TOLERANCE, ExpectedHeatmaps
 from gradcam_export.checks.stock_server import check_stock_server
 from gradcam_export.errors import VerificationError
 from gradcam_export.savedmodel.session import LoadedVersion
-from gradcam_export.savedmodel.warmup import WARMUP_FILE, read_warmup
-from gradcam_export.savedmodel.write import EXTRA_ASSETS, LABELS_FILE, MANIFEST_FILE
+from gradcam_export.savedmodel.write import EXTRA_ASSETS, MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +52,15 @@ def verify_in_fresh_process(version: Path, expected: Path) -> Report:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise VerificationError(f"{version.name} does not run in a Session, so no server can serve it: {last}")
         checks = tuple(Check(**check) for check in json.loads(answer.read_text()))
-    report = Report(checks=checks)
+    return passed(Report(checks=checks))
+
+
+def passed(report: Report) -> Report:
+    """Return `report` of a version that may be published.
+
+    Raises:
+        VerificationError: a check failed.
+    """
     if report.failures:
         raise VerificationError("; ".join(check.message for check in report.failures))
     return report
@@ -86,9 +94,9 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
             *_encoded(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
             _independence(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
             _finite(answer),
-            _labels(answer, version),
-            _describe(loaded, version),
-            _warmup(loaded, version),
+            check_labels(answer, version),
+            check_description(loaded, version),
+            check_warmup(loaded, version),
         )
     return Report(checks=checks)
 
@@ -196,42 +204,6 @@ def _finite(answer: Mapping[str, Array]) -> Check:
     if heatmap.min() < 0 or heatmap.max() > 1:
         return failed("finite", f"heatmap spans {heatmap.min()}..{heatmap.max()} instead of 0..1")
     return Check(name="finite", tolerance=0.0, largest_difference=0.0, message="finite")
-
-
-def _describe(loaded: LoadedVersion, version: Path) -> Check:
-    """Compare what `describe` answers with the files beside the graph."""
-    keys = np.array([contract.DESCRIBE_MANIFEST.encode(), contract.DESCRIBE_LABELS.encode()], object)
-    manifest, labels = (
-        json.loads(value) for value in loaded.run(contract.DESCRIBE, {contract.KEY: keys})[contract.VALUE]
-    )
-    if manifest != json.loads((version / EXTRA_ASSETS / MANIFEST_FILE).read_text()):
-        return failed("describe", "describe answers another manifest than assets.extra holds")
-    if labels != (version / "assets" / LABELS_FILE).read_text("utf-8").splitlines():
-        return failed("describe", "describe answers other labels than assets/labels.txt holds")
-    return Check(name="describe", tolerance=0.0, largest_difference=0.0, message="describe")
-
-
-def _labels(answer: Mapping[str, Array], version: Path) -> Check:
-    names = (version / "assets" / LABELS_FILE).read_text("utf-8").splitlines()
-    wanted = np.array([names[index].encode() for index in answer[contract.CLASS_INDEX]], object)
-    return compare(contract.LABEL, answer[contract.LABEL], wanted, 0)
-
-
-def _warmup(loaded: LoadedVersion, version: Path) -> Check:
-    """Replay of each signature the smallest and the largest request: a server refuses a version whose warm-up fails."""
-    requests: dict[str, list[dict[str, Array]]] = {}
-    for signature, inputs in read_warmup(version / EXTRA_ASSETS / WARMUP_FILE):
-        requests.setdefault(signature, []).append(inputs)
-    for signature, given in requests.items():
-        try:
-            for inputs in given[:1] + given[1:][-1:]:
-                loaded.run(signature, inputs)
-        except (KeyError, ValueError, tf.errors.OpError) as error:
-            return failed("warmup", f"the warm-up request of {signature!r} fails: {error}")
-    missing = set(loaded.signatures) - set(requests)
-    if missing:
-        return failed("warmup", f"the warm-up file has no request for {', '.join(sorted(missing))}")
-    return Check(name="warmup", tolerance=0.0, largest_difference=0.0, message="warmup")
 
 
 def _main() -> None:
