@@ -6,9 +6,7 @@ version is not tried again, and labels are read at start-up once the versions th
 
 from __future__ import annotations
 
-import os
 import socket
-from concurrent import futures
 from typing import TYPE_CHECKING, Self
 
 import grpc
@@ -16,12 +14,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from gradcam_export.errors import ServeError
+from gradcam_export.server.call_threads import CallThreads
 from gradcam_export.server.calls import Calls
 from gradcam_export.server.catalogue import Catalogue
 from gradcam_export.server.http_server import HttpServer
 from gradcam_export.server.metrics import Metrics
 from gradcam_export.server.rest import RestApi
-from gradcam_export.server.servicer import ModelServicer, PredictionServicer
+from gradcam_export.server.servicer import RUNS, ModelServicer, PredictionServicer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "127.0.0.1"
 GRACE_SECONDS = 30.0
 """How long in-flight requests may take to finish once the server is told to stop."""
+
+MAX_CALLS = 2000
+"""Calls that may be begun at once; one more is RESOURCE_EXHAUSTED."""
 
 HEALTH_SERVICES = ("", "PredictionService", "ModelService")
 
@@ -146,9 +148,7 @@ class EmbeddedServer:
             self._rest.start(listener)
 
     def _open_grpc_port(self) -> None:
-        # The stock server has four threads a core too, but refuses what exceeds them; here it waits.
-        workers = futures.ThreadPoolExecutor(max(16, 4 * (os.cpu_count() or 1)), "gradcam-serve")
-        server = grpc.server(workers, options=_OPTIONS)
+        server = grpc.server(CallThreads(RUNS), options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         _add_services(server, self._calls, self._health)
         address = f"{self.host}:{self.port}"
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import grpc
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
 _NO_DEADLINE_SECONDS = 10 * 365 * 86_400
 """gRPC gives a call without a deadline the end of time, which no timeout in milliseconds can hold."""
 
+RUNS = max(16, 4 * (os.cpu_count() or 1))
+"""Requests that are worked on at once: four a core, as in the stock server. It refuses more; here they wait."""
+
 
 class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; Classify, Regress and MultiInference stay UNIMPLEMENTED."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._runs = threading.Semaphore(RUNS)
 
     def Predict(  # noqa: N802 - the RPC's name
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
@@ -35,7 +41,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Run one signature of one version."""
         with _status(context), self._calls.metrics.request(request.model_spec.name, "Predict", "GRPC"):
             check_model_spec(request)
-            with self._calls.lease(request.model_spec) as served:
+            with self._runs, self._calls.lease(request.model_spec) as served:
                 return self._calls.predict(served, request, _timeout_ms(context))
 
     def GetModelMetadata(  # noqa: N802

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_REPEATED_BYTES = 64 * 2**20
 """How much a tensor may grow beyond the values that were sent for it."""
 
+MAX_REPEATED_STRINGS = 1024
+"""How many strings may be repeated: for each the graph may answer, or decode, thousands of times its length."""
+
 MAX_RANK = 32  # of an array of NumPy 1; TensorFlow itself takes 254
 
 _STRING_BYTES = 64
@@ -101,6 +104,8 @@ def _check_claim(name: str, proto: tensor_pb2.TensorProto, shape: tuple[int, ...
     last = dtype.size
     if dtype == tf.string:
         last = _STRING_BYTES + (len(sent[-1]) if sent else 0)
+        if count - len(sent) > MAX_REPEATED_STRINGS:
+            raise _malformed(name, f"{len(sent)} values for {list(shape)}: over {MAX_REPEATED_STRINGS} to fill in")
     if (count - len(sent)) * last > MAX_REPEATED_BYTES:
         raise _malformed(name, f"{len(sent)} values for {list(shape)}: over {MAX_REPEATED_BYTES} bytes to fill in")
 
