@@ -1,0 +1,101 @@
+"""Minutes of everything at full speed: what the server takes stays flat.
+
+`make soak` runs it; GRADCAM_SOAK_MINUTES says for how long.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+
+import grpc
+import pytest
+from doors import grpc_door, rest_door, session_door
+from gradcam_export.savedmodel.session import LoadedVersion
+from load import Load
+from questions import Pictures, two_versions
+from server_process import ServerProcess
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
+
+MINUTES = float(os.environ.get("GRADCAM_SOAK_MINUTES", "10"))
+GROWTH = 1.05
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    return two_versions(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def pictures(versions):
+    with LoadedVersion.load(versions[0]) as even, LoadedVersion.load(versions[1]) as odd:
+        yield Pictures([session_door(even, 2), session_door(odd, 1)])
+
+
+@pytest.fixture
+def tell(capsys):
+    """Write a line where whoever waits for minutes can see it."""
+
+    def tell(line):
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}")
+            sys.stdout.flush()
+
+    return tell
+
+
+def told(taken):
+    return f"{taken.memory // MEGABYTE} MB, {taken.threads} threads, {taken.files} files"
+
+
+def test_mixed_load_takes_no_more_after_minutes_than_after_one(versions, pictures, tmp_path, tell):
+    shutil.copytree(versions[1], tmp_path / "tiny" / "1")
+    questions = {9: pictures.good(), 1: pictures.bad()}
+    with (
+        ServerProcess(tmp_path / "tiny", tmp_path / "log") as server,
+        grpc.insecure_channel(server.grpc) as first,
+        grpc.insecure_channel(server.grpc) as second,
+        rest_door(server.rest, "tiny", 1) as rest,
+    ):
+        doors = [grpc_door(first, "tiny"), grpc_door(second, "tiny"), rest]
+        pictures.meet(doors[0])
+        end = time.monotonic() + MINUTES * 60
+        with Load(questions, doors, threads=24).running() as report:
+            time.sleep(60)
+            early = server.taken()
+            tell(f"minute 1: {report.count} requests; {told(early)}")
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(min(60, left))
+                tell(f"{60 - int(left)} s to the end: {report.count} requests; {told(server.taken())}")
+            late = server.taken()
+        tell(f"latency median {report.latency(0.5) * 1000:.1f} ms, p99 {report.latency(0.99) * 1000:.1f} ms")
+    assert not report.faults, report.told()
+    assert late.memory < early.memory * GROWTH
+    assert late.threads <= early.threads
+    assert late.files <= early.files
+
+
+def test_versions_that_come_and_go_leave_nothing_behind(versions, pictures, tmp_path, tell, eventually):
+    base_path = tmp_path / "tiny"
+    shutil.copytree(versions[1], base_path / "1")
+    taken = {}
+    with (
+        ServerProcess(base_path, tmp_path / "log") as server,
+        grpc.insecure_channel(server.grpc) as channel,
+        Load({1: pictures.good()}, [grpc_door(channel, "tiny")], threads=8, pause=0.02).running() as report,
+    ):
+        for number in range(2, 62):
+            shutil.copytree(versions[number % 2], base_path / "unfinished").rename(base_path / str(number))
+            eventually(lambda number=number: report.versions[number] > 50 or report.faults)
+            shutil.rmtree(base_path / str(number - 1))
+            if number % 10 == 0:
+                taken[number] = server.taken()
+                tell(f"version {number}: {told(taken[number])}")
+    assert not report.faults, report.told()
+    assert taken[60].memory < taken[20].memory * GROWTH
+    assert taken[60].threads <= taken[20].threads + 2
+    assert taken[60].files <= taken[20].files + 2
