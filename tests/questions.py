@@ -12,8 +12,10 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
+from doors import session_door
 from encoded import photograph
 from gradcam_export import export_classifier
+from gradcam_export.savedmodel.session import LoadedVersion
 from keras import layers
 from load import Question
 
@@ -71,6 +73,13 @@ def two_versions(directory: Path) -> tuple[Path, Path]:
     even = shutil.copytree(odd, directory / "tiny" / "even")
     with_other_weights(even)
     return even, odd
+
+
+@functools.cache
+def two_doors(directory: Path) -> tuple[Door, Door]:
+    """Load both in Sessions, once: nobody asks them but the tests."""
+    even, odd = map(LoadedVersion.load, two_versions(directory))
+    return session_door(even, 2), session_door(odd, 1)
 
 
 def with_other_weights(version: Path) -> None:

@@ -6,15 +6,15 @@ import http.client
 import json
 import re
 import shutil
+import time
 
 import grpc
 import pytest
 import tensorflow as tf
-from doors import grpc_door, session_door
-from gradcam_export.savedmodel.session import LoadedVersion
+from doors import grpc_door
 from gradcam_export.server import EmbeddedServer, ServedModel
 from load import Load
-from questions import Pictures, two_versions
+from questions import Pictures, two_doors, two_versions
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_log_pb2
 
 STATE = get_model_status_pb2.ModelVersionStatus.State
@@ -27,9 +27,8 @@ def versions(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(versions):
-    with LoadedVersion.load(versions[0]) as even, LoadedVersion.load(versions[1]) as odd:
-        yield Pictures([session_door(even, 2), session_door(odd, 1)], ("predict", "describe"))
+def pictures(tmp_path_factory):
+    return Pictures(two_doors(tmp_path_factory.getbasetemp()), ("predict", "describe"))
 
 
 @pytest.fixture
@@ -47,12 +46,12 @@ def publish(versions, tmp_path):
     return publish
 
 
-def states(target):
+def states(channel):
     """State and error message of each version."""
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "tiny"
-    with grpc.insecure_channel(target) as channel:
-        answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request)
+    time.sleep(0.1)
+    answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request)
     return {one.version: (one.state, one.status.error_message) for one in answer.model_version_status}
 
 
@@ -118,15 +117,14 @@ def test_broken_versions_leave_the_old_one_serving_and_say_why(publish, pictures
     with (
         EmbeddedServer([model], poll_seconds=0.05, rest_port=0) as server,
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-        Load({1: pictures.good("predict")}, [grpc_door(channel, "tiny")], pause=0.2).running() as report,
+        Load({1: pictures.good("predict")}, [grpc_door(channel, "tiny")], threads=4, pause=0.2).running() as report,
     ):
-        target = f"127.0.0.1:{server.port}"
         for number, (break_it, why) in enumerate(BROKEN.values(), 2):
             publish(number, break_it)
-            eventually(lambda number=number: states(target).get(number, (None,))[0] == STATE.END)
-            _, message = states(target)[number]
+            eventually(lambda number=number: states(channel).get(number, (None,))[0] == STATE.END)
+            _, message = states(channel)[number]
             assert re.search(why, message), message
-            assert states(target)[1] == (STATE.AVAILABLE, "")
+            assert states(channel)[1] == (STATE.AVAILABLE, "")
             told = state_by_rest(f"127.0.0.1:{server.rest_port}", number)
             assert (told["state"], told["status"]["error_message"]) == ("END", message)
         publish(number + 1)

@@ -11,11 +11,10 @@ import time
 import grpc
 import numpy as np
 import pytest
-from doors import grpc_door, rest_door, retrying, session_door
-from gradcam_export.savedmodel.session import LoadedVersion
+from doors import grpc_door, rest_door, retrying
 from hostile import BEGINNINGS, PREDICT, claim, code_of, raw, watching
 from load import Load
-from questions import QUICK, SIGNATURES, SIZE, Pictures, two_versions
+from questions import QUICK, SIGNATURES, SIZE, Pictures, two_doors, two_versions
 from server_process import ServerProcess
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
@@ -30,9 +29,8 @@ def odd(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(odd):
-    with LoadedVersion.load(odd) as loaded:
-        yield Pictures([session_door(loaded, 1)], QUICK)
+def pictures(tmp_path_factory):
+    return Pictures(two_doors(tmp_path_factory.getbasetemp())[1:], QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +223,7 @@ def test_a_caller_in_a_hurry_fails_nobody_else(server, pictures):
 
 def test_callers_who_ask_again_lose_nothing_when_the_server_is_killed(server, pictures, eventually):
     quick = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100)]
-    questions = {1: pictures.good("predict", "describe")}
+    questions = {1: pictures.good("predict")}
     with grpc.insecure_channel(server.grpc, quick) as channel, rest_door(server.rest, "tiny", 1) as rest:
         doors = [retrying(grpc_door(channel, "tiny")), retrying(rest)]
         with Load(questions, doors, pause=0.1).running() as report:

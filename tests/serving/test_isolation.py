@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import pytest
-from doors import grpc_door, rest_door, session_door
-from gradcam_export.savedmodel.session import LoadedVersion
+from doors import grpc_door, rest_door
 from gradcam_export.server import EmbeddedServer, ServedModel
 from gradcam_export.server.models import every
 from load import Load
-from questions import QUICK, SIGNATURES, Pictures, two_versions
+from questions import QUICK, SIGNATURES, Pictures, two_doors, two_versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +42,7 @@ def written(tmp_path_factory):
     base_path = tmp_path_factory.mktemp("written") / "tiny"
     for number, version in enumerate(two_versions(tmp_path_factory.getbasetemp())):
         shutil.copytree(version, base_path / str(number or 2))
-    with LoadedVersion.load(base_path / "2") as even, LoadedVersion.load(base_path / "1") as odd:
-        yield Written(base_path, session_door(even, 2), session_door(odd, 1))
+    return Written(base_path, *two_doors(tmp_path_factory.getbasetemp()))
 
 
 def check(load, *, count, bad=True):

@@ -12,10 +12,9 @@ import time
 
 import grpc
 import pytest
-from doors import grpc_door, rest_door, session_door
-from gradcam_export.savedmodel.session import LoadedVersion
+from doors import grpc_door, rest_door
 from load import Load
-from questions import Pictures, two_versions
+from questions import Pictures, two_doors, two_versions
 from server_process import ServerProcess
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
@@ -31,9 +30,8 @@ def versions(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(versions):
-    with LoadedVersion.load(versions[0]) as even, LoadedVersion.load(versions[1]) as odd:
-        yield Pictures([session_door(even, 2), session_door(odd, 1)])
+def pictures(tmp_path_factory):
+    return Pictures(two_doors(tmp_path_factory.getbasetemp()))
 
 
 @pytest.fixture
