@@ -14,7 +14,7 @@ from gradcam_export.options import ExportKeywords, Method, choices
     [
         ({"score": "softmax"}, "score must be one of logit, probability; got 'softmax'"),
         ({"weights": "frozen"}, "weights must be one of variables, constants; got 'frozen'"),
-        ({"batching": "always"}, "batching must be one of none; got 'always'"),
+        ({"batching": "always"}, "batching must be one of in-graph, server, none; got 'always'"),
         ({"image_size": ()}, r"image_size must be \(H, W\) or \(H, W, C\), each at least 1; got \(\)"),
         ({"image_size": (0, 3)}, r"image_size must be .* got \(0, 3\)"),
         ({"method": "smoothgrad"}, r"method must be one of cam, gradcam, .*, counterfactual; got 'smoothgrad'"),
