@@ -18,8 +18,6 @@ EXPORT = """
 import sys, keras
 from gradcam_export import export_classifier
 
-pytestmark = pytest.mark.usefixtures("fresh_process")
-
 def on_step(name, seconds):
     if seconds is None:
         print(name, flush=True)
