@@ -105,7 +105,7 @@ BROKEN = {
     "graph cut short": (cut("saved_model.pb"), "Cannot parse file"),
     "copied as far as the disk had room, the graph last": (remove("saved_model.pb"), "SavedModel file does not exist"),
     "variables missing": (remove("variables"), "variables/variables"),
-    "variables cut short": (cut("variables/variables.data-00000-of-00001"), "."),
+    "variables cut short": (cut("variables/variables.data-00000-of-00001"), "Read less bytes than requested"),
     "assets missing": (remove("assets"), "describe.tsv"),
     "warm-up request refused": (warmed_up_wrongly, f"{WARMUP}, record 0: .*key must be manifest or labels"),
     "warm-up cut short": (cut(WARMUP, -10), "verify your warmup data is in TFRecord format"),

