@@ -68,9 +68,8 @@ def test_mixed_load_takes_no_more_after_minutes_than_after_one(versions, picture
             tell(f"minute 1: {report.count} requests; {told(early)}")
             while (left := end - time.monotonic()) > 0:
                 time.sleep(min(60, left))
-                tell(
-                    f"{max(0, end - time.monotonic()):.0f} s to the end: {report.count} requests; {told(server.taken())}"
-                )
+                left = max(0, end - time.monotonic())
+                tell(f"{left:.0f} s to the end: {report.count} requests; {told(server.taken())}")
             late = server.taken()
         tell(f"latency median {report.latency(0.5) * 1000:.1f} ms, p99 {report.latency(0.99) * 1000:.1f} ms")
     assert not report.faults, report.told()
