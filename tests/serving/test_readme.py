@@ -68,8 +68,8 @@ def wait_for_newest_version(base_path: Path, port: str) -> None:
     """A reader's next command comes after the server has seen the folder again."""
     newest = max(int(path.name) for path in base_path.iterdir())
     until = time.monotonic() + 60
-    with Client(f"localhost:{port}", "flowers") as client:
-        while client.status()[0] != VersionStatus(newest, "AVAILABLE"):
+    with Client(f"localhost:{port}", model="flowers") as client:
+        while client.status()[0] != VersionStatus(version=newest, state="AVAILABLE"):
             assert time.monotonic() < until, client.status()
             time.sleep(0.1)
 
