@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import weakref
 
 import grpc
 import numpy as np
 import pytest
+from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.server import EmbeddedServer, ServedModel
 from gradcam_export.server.models import every, latest
 from gradcam_export.server.repository import ModelRepository, find_versions, version_number
@@ -165,6 +167,14 @@ def test_a_version_in_use_is_unloaded_after_its_last_request(publish) -> None:
         answer = first.loaded.run("serving_default", {"images": IMAGES})
         np.testing.assert_array_equal(answer["sums"], [48 + 1])
     assert states(versions) == {2: "AVAILABLE", 1: "END"}
+
+
+def test_a_version_unloaded_leaves_no_graph_behind(publish) -> None:
+    loaded = LoadedVersion.load(publish(1) / "1")
+    loaded.run("serving_default", {"images": IMAGES})
+    graph = weakref.ref(loaded._session.graph)
+    loaded.close()
+    assert graph() is None
 
 
 def test_a_version_back_while_its_former_self_is_in_use_stays_available(publish) -> None:

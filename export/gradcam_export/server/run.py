@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import signal
 import time
@@ -61,6 +62,8 @@ def serve(
         ServeError: the server cannot start.
     """
     logger.warning("This embedded server is for laptops and CI; in production, run TensorFlow Serving.")
+    # TensorFlow's modules stay: unloading a version need not search them for garbage (0.2 s in which nobody is served).
+    gc.freeze()
     server = EmbeddedServer(
         models,
         port=port,
