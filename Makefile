@@ -77,6 +77,7 @@ bench: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/methods.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/batching.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/serving.py
 
 wire:
 	$(PYTHON) -m venv $(PROTOC_VENV)

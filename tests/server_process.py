@@ -23,22 +23,20 @@ class Taken(NamedTuple):
 
 
 class ServerProcess:
-    """Serves a base path as the model `tiny`, on the same ports after each start; a context manager ends it."""
+    """Serves a base path as a model, on the same ports after each start; a context manager ends it."""
 
-    def __init__(self, base_path: Path, log: Path) -> None:
-        self._base_path, self._log = base_path, log
+    def __init__(self, base_path: Path, log: Path, model: str = "tiny") -> None:
+        self._base_path, self._log, self._model = base_path, log, model
         self.port, self.rest_port = 0, 0
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        ports = ["--port", str(self.port), "--rest-port", str(self.rest_port)]
-        command = [sys.executable, "-m", "gradcam_export.cli", "serve", str(self._base_path), "--model-name", "tiny"]
+        options = ["--model-name", self._model, "--port", str(self.port), "--rest-port", str(self.rest_port)]
+        command = [sys.executable, "-m", "gradcam_export.cli", "serve", str(self._base_path), *options]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *ports], stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-            )
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         lines = [self._process.stdout.readline() for _ in range(2)]
         assert all(lines), self.log()
         self.port = int(lines[0].rpartition(":")[2])

@@ -21,6 +21,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MAX_RANK: Final = 32
 """The most axes that numpy 1 takes; TensorFlow stops at 254."""
 
+MAX_ELEMENTS: Final = 2**60 - 1
+"""What numpy can address, of eight bytes each; it counts an axis without elements as one."""
+
 MAX_REPEATED_BYTES: Final = 64 << 20
 """How far a repeated last value may fill a shape: tens of bytes could ask for terabytes."""
 
@@ -112,6 +115,8 @@ def _shape(tensor: wire.TensorProto) -> tuple[int, ...]:
     if tensor.tensor_shape.unknown_rank or len(shape) > MAX_RANK or any(size < 0 for size in shape):
         rank = "unknown rank" if tensor.tensor_shape.unknown_rank else f"shape {list(shape[: MAX_RANK + 1])}"
         raise MalformedAnswer(f"a tensor came with {rank}: expected sizes from 0 up on at most {MAX_RANK} axes")
+    if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
+        raise MalformedAnswer(f"a tensor came with shape {list(shape)}: no array can be so large")
     return shape
 
 
