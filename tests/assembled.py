@@ -17,13 +17,14 @@ from gradcam_export.labels import labels_of
 from gradcam_export.manifest import Manifest
 from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.savedmodel.write import write_saved_model
+from lean import LEAN
 
 
 class Folded:
     """A classifier, folded once, from which SavedModels are written."""
 
     def __init__(self, model: Any, **options: Any) -> None:
-        self.options = ExportOptions(**{"batching": "none", **options})
+        self.options = ExportOptions(**{**LEAN, **options})
         self.loaded = load_classifier(model, image_size=self.options.image_size)
         self.classifier = classifier_of(self.loaded, self.options)
         traced = trace(self.classifier)

@@ -71,7 +71,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-timeout-micros", type=int, default=0, metavar="N", help="how long a request waits for others")
     add("--batch-threads", type=int, default=1, metavar="N", help="how many batches are computed at once")
     add("--allowed-batch-sizes", type=_sizes, metavar="N,N,…", help="what batches are padded to")
-    add("--max-image-bytes", type=int, default=20_000_000, metavar="N", help="of an encoded image")
+    add("--max-image-bytes", type=int, default=20_000_000, metavar="N", help="of an encoded image; 0: takes none")
     add("--max-image-pixels", type=int, default=40_000_000, metavar="N", help="of an encoded image, by its header")
     add("--images", type=Path, metavar="DIR", help="images to verify with, instead of synthetic ones")
     add("--version", type=int, metavar="N", help="version number, instead of the next free one")

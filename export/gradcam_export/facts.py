@@ -46,7 +46,7 @@ def describe_export(
             "color_order": COLOR_ORDERS[main.shape[-1]] if main.is_image else None,
             "resize": "bilinear" if main.is_image else None,
             "preprocessing": classifier.preprocessing.name,
-            "encoded": loaded.inputs.takes_pictures,
+            "encoded": loaded.inputs.takes_pictures and options.max_image_bytes > 0,
         },
         more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
         labels=list(labels),

@@ -134,14 +134,14 @@ def inspect_classifier(model: keras.Model | str | Path, **options: Unpack[Export
         reason=choice.target.reason,
         grid=chosen.layout.grid,
         methods=choice.methods,
-        signatures=dict(_signatures(classifier, choice)),
+        signatures=dict(_signatures(classifier, choice, files=asked.max_image_bytes > 0)),
         remarks=tuple(
             _remarks(classifier, choice, labelled=names is not None, prescribed=loaded.preprocess_input is not None)
         ),
     )
 
 
-def _signatures(classifier: Classifier, choice: Choice) -> Iterator[tuple[str, str]]:
+def _signatures(classifier: Classifier, choice: Choice, *, files: bool) -> Iterator[tuple[str, str]]:
     given = ", ".join(one.name for one in classifier.inputs)
     grid = ",".join(map(str, choice.layout.grid))
     answer = f"predictions [B,{choice.head.predictions.shape[-1]}], class_index, label, score"
@@ -152,6 +152,10 @@ def _signatures(classifier: Classifier, choice: Choice) -> Iterator[tuple[str, s
         yield contract.explain_signature(method), f"likewise, by {method}"
     yield contract.TOP_K, f"the same of the best {choice.top_k} classes: heatmap [B,{choice.top_k},{grid}]"
     yield contract.PREDICT, f"{given} → {answer}"
+    if files and classifier.inputs.takes_pictures:
+        yield contract.EXPLAIN_BYTES, f"as {contract.EXPLAIN}, of JPEG or PNG files: {contract.IMAGE_BYTES} [B]"
+        if len(choice.layout.grid) == len(classifier.inputs.main.size):
+            yield contract.OVERLAY, f"{contract.IMAGE_BYTES} → {contract.OVERLAY_BYTES}, finished JPEGs"
     yield contract.DESCRIBE, "key → value, JSON"
 
 

@@ -103,7 +103,7 @@ class ExplainableClassifier(tf.Module):
         yield contract.DESCRIBE, _concrete(self._describe, key)
         for method in self._methods[1:]:
             yield contract.explain_signature(method), _concrete(partial(self._explain, method), chosen)
-        if self._inputs.takes_pictures:
+        if self._inputs.takes_pictures and self._limits.max_bytes:
             encoded = {contract.IMAGE_BYTES: tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES)}
             encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
             yield contract.EXPLAIN_BYTES, _concrete(partial(self._explain_bytes, contract.EXPLAIN_BYTES), encoded)

@@ -121,7 +121,7 @@ class ExportOptions:
     """Batches are padded to the next of these; `None` takes the powers of two."""
 
     max_image_bytes: int = 20_000_000
-    """Of an encoded image; a larger one is refused unread."""
+    """Of an encoded image; a larger one is refused unread. 0 leaves out the signatures that take files."""
 
     max_image_pixels: int = 40_000_000
     """Of an encoded image, by its header; a larger one is refused undecoded."""
@@ -162,7 +162,7 @@ class ExportOptions:
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise OptionError(f"method must name one CAM method, or several, each once; got {self.method!r}.")
         lowest = {"top_k": 1, "chunk": 1, "max_batch_size": 1, "batch_threads": 1, "batch_timeout_micros": 0}
-        lowest |= {"max_image_bytes": 1, "max_image_pixels": 1}
+        lowest |= {"max_image_bytes": 0, "max_image_pixels": 1}
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise OptionError(f"{name} must be a number from {least} up; got {getattr(self, name)!r}.")

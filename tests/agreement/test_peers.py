@@ -11,6 +11,7 @@ import pytest
 from gradcam_export import export_classifier
 from gradcam_export.savedmodel.session import LoadedVersion
 from keras import layers
+from lean import LEAN
 
 SIZE, CLASSES = (12, 16), 5
 TOLERANCE = 1e-5
@@ -44,7 +45,7 @@ def served(tmp_path_factory):
     classifier, logits = network()
     images = np.random.default_rng(7).integers(0, 256, (2 * CLASSES, *SIZE, 3)).astype(np.uint8)
     classes = np.arange(2 * CLASSES, dtype=np.int32) % CLASSES
-    published = export_classifier(classifier, tmp_path_factory.mktemp("models") / "peers", layer="features")
+    published = export_classifier(classifier, tmp_path_factory.mktemp("models") / "peers", layer="features", **LEAN)
     with LoadedVersion.load(published.path) as loaded:
         heatmaps = loaded.run("explain", {"images": images, "class_index": classes})["heatmap"]
     assert heatmaps.shape == (2 * CLASSES, *SIZE)

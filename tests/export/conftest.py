@@ -5,6 +5,7 @@ import pytest
 from classifiers import FAMILIES, INPUT_SHAPE, Family
 from gradcam_export import PublishedVersion, export_classifier
 from gradcam_export.savedmodel.session import LoadedVersion
+from lean import LEAN
 
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
 
@@ -28,6 +29,6 @@ def exported(request, tmp_path_factory):
     model = family.model()
     size = INPUT_SHAPE[:2] if request.param == "subclassed" else None
     base = tmp_path_factory.mktemp("models") / request.param
-    exported = Exported(family, export_classifier(model, base, labels=LABELS, image_size=size), model)
+    exported = Exported(family, export_classifier(model, base, labels=LABELS, image_size=size, **LEAN), model)
     yield exported
     exported.loaded.close()

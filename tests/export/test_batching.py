@@ -236,7 +236,9 @@ def test_every_signature_has_a_queue_of_its_own(merged, alone):
 
 def test_the_server_can_merge_instead(tmp_path):
     model = FAMILIES["functional"].model()
-    published = export_classifier(model, tmp_path / "m", batching="server", max_batch_size=6, batch_threads=2)
+    published = export_classifier(
+        model, tmp_path / "m", batching="server", max_batch_size=6, batch_threads=2, max_image_bytes=0
+    )
     text = (published.path / "batching_params.pbtxt").read_text()
     parameters = parse("BatchingParameters", text)
     assert parameters.max_batch_size.value == 6

@@ -9,6 +9,7 @@ from gradcam_export import VerificationError, export_classifier
 from gradcam_export.checks.comparison import Report, compare
 from gradcam_export.graph import explain
 from gradcam_export.savedmodel import write
+from lean import LEAN
 
 
 def test_the_largest_difference_is_found_and_named():
@@ -89,5 +90,5 @@ def test_facts_that_disagree_and_maps_out_of_range_are_refused(tmp_path, monkeyp
     monkeypatch.setattr("gradcam_export.export.write_facts", spoilt_facts)
     monkeypatch.setattr(explain, "normalise", lambda signed: (2 * right(signed)[0], right(signed)[1]))
     with pytest.raises(VerificationError, match=rf"heatmap spans 0\.0\.\.2\.0 instead of 0\.\.1.*{message}"):
-        export_classifier(FAMILIES["functional"].model(), tmp_path / "m")
+        export_classifier(FAMILIES["functional"].model(), tmp_path / "m", **LEAN)
     assert list((tmp_path / "m").iterdir()) == []

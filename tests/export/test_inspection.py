@@ -63,7 +63,16 @@ def test_the_json_says_what_the_text_says(large):
 
 def test_the_signatures_are_those_that_an_export_has(large):
     further = [explain_signature(method) for method in large.methods[1:]]
-    assert list(large.signatures) == ["serving_default", "explain", *further, "top_k", "predict", "describe"]
+    assert list(large.signatures) == [
+        "serving_default",
+        "explain",
+        *further,
+        "top_k",
+        "predict",
+        "explain_bytes",
+        "overlay",
+        "describe",
+    ]
     assert large.signatures["serving_default"].startswith("images → predictions [B,1000], class_index, label, score, ")
     assert large.signatures["serving_default"].endswith("heatmap [B,2,2], heatmap_peak")
     assert large.signatures["explain_gradcam_pp"] == "likewise, by gradcam++"

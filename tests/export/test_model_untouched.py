@@ -9,6 +9,7 @@ from gradcam_export import ExportOptions, export_classifier
 from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.keras_model.tap import tap
+from lean import LEAN
 
 
 @pytest.mark.parametrize("family", ["nested", "subclassed"])
@@ -20,7 +21,7 @@ def test_weights_calls_and_answers_are_as_before(family, tmp_path):
     attributes = [set(vars(layer)) for layer in layers]
     calls = [layer.call for layer in layers]
     model.trainable = False
-    export_classifier(model, tmp_path / "m", image_size=INPUT_SHAPE[:2])
+    export_classifier(model, tmp_path / "m", image_size=INPUT_SHAPE[:2], **LEAN)
     assert [set(vars(layer)) for layer in layers] == attributes
     assert [layer.call for layer in layers] == calls
     assert not model.trainable
@@ -69,6 +70,6 @@ def test_training_mode_is_never_traced(tmp_path):
     x = keras.layers.Conv2D(8, 3, activation="relu")(images / 255.0)
     x = keras.layers.GaussianNoise(0.9)(keras.layers.Dropout(0.9)(x))
     model = keras.Model(images, keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalMaxPooling2D()(x)))
-    published = export_classifier(model, tmp_path / "m")
+    published = export_classifier(model, tmp_path / "m", **LEAN)
     operations = set(published.manifest.ops)
     assert not {operation for operation in operations if "Random" in operation}

@@ -27,7 +27,7 @@ model = keras.Sequential([
     keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, activation="relu"),
     keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax"),
 ])
-export_classifier(model, sys.argv[1], on_step=on_step)
+export_classifier(model, sys.argv[1], on_step=on_step, batching="none", max_image_bytes=0)
 """
 
 STEPS = ("load", "trace", "choose", "explain", "fold", "assemble", "write", "warm up", "verify", "publish")

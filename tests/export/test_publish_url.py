@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from gradcam_export import PublishError, export_classifier, publish_version
 from gradcam_export.cli import main
 from gradcam_export.savedmodel.session import LoadedVersion
+from lean import LEAN
 
 BASE = "memory://a-bucket/models/insects"
 
@@ -110,7 +111,7 @@ def test_an_export_to_a_url_is_verified_here_and_served_from_there(memory, tmp_p
     model = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(4, 3, activation="relu")])
     model.add(layers.GlobalAveragePooling2D())
     model.add(layers.Dense(3, activation="softmax"))
-    published = export_classifier(model, BASE, labels=["ant", "bee", "cat"])
+    published = export_classifier(model, BASE, labels=["ant", "bee", "cat"], **LEAN)
     assert (published.location, published.number) == (f"{BASE}/1", 1)
     assert published.manifest.model["name"] == "insects"
     with pytest.raises(PublishError, match="insects/1 is no directory of this machine: take its location"):

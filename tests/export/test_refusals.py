@@ -10,6 +10,7 @@ import tensorflow as tf
 from classifiers import INPUT_SHAPE
 from gradcam_export import ExplanationError, LayerNotFound, NoFeatureMap, UnsupportedHead, export_classifier
 from keras import layers
+from lean import LEAN
 
 
 def refusal(kind, model, directory, **options):
@@ -161,7 +162,7 @@ def test_the_probability_of_an_ensemble_is_explained_on_request(tmp_path):
         x = layers.GlobalAveragePooling2D()(x)
         return layers.Average(name="mean")([layers.Dense(3, activation="softmax")(x) for _ in range(2)])
 
-    published = export_classifier(classifier(ensemble, "conv"), tmp_path / "model", score="probability")
+    published = export_classifier(classifier(ensemble, "conv"), tmp_path / "model", score="probability", **LEAN)
     assert published.manifest.explanation["score"] == "probability"
 
 

@@ -38,7 +38,7 @@ def model(family):
 
 @pytest.fixture(scope="module")
 def folded(model):
-    return Folded(model, method=(FIRST, *OTHERS), preprocessing=inverted, top_k=3)
+    return Folded(model, method=(FIRST, *OTHERS), preprocessing=inverted, top_k=3, max_image_bytes=10_000)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pytest
 from classifiers import CLASSES, FAMILIES, gradcam_in_float64, normalised, photographs
 from gradcam_export import export_classifier
 from gradcam_export.savedmodel.session import LoadedVersion
+from lean import LEAN
 
 LABELS = np.array([b"ant", b"bee", b"cat", b"dog", b"eel"], object)
 
@@ -65,7 +66,7 @@ def test_predict_answers_the_same_without_heatmaps(exported):
 def test_weights_as_constants_answer_the_same(tmp_path):
     family = FAMILIES["functional"]
     model = family.model()
-    published = export_classifier(model, tmp_path / "constants", weights="constants")
+    published = export_classifier(model, tmp_path / "constants", weights="constants", **LEAN)
     assert published.manifest.weights == "constants"
     images = photographs(2)
     with LoadedVersion.load(published.path) as constants:

@@ -12,6 +12,7 @@ from gradcam_export.checks.heatmaps import ExpectedHeatmaps
 from gradcam_export.graph import explain, fold, scales
 from gradcam_export.graph.editing import EditableGraph
 from gradcam_export.methods.gradcam import GradCam
+from lean import LEAN
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def model():
 def refused(model, tmp_path, message: str) -> None:
     """Export `model`, and expect a refusal that leaves nothing behind."""
     with pytest.raises(VerificationError, match=message):
-        export_classifier(model, tmp_path / "m")
+        export_classifier(model, tmp_path / "m", **LEAN)
     assert list((tmp_path / "m").iterdir()) == []
 
 
@@ -118,9 +119,7 @@ def test_a_failing_warm_up_is_refused(model, tmp_path, monkeypatch):
 
 def test_a_warm_up_that_leaves_out_a_signature_is_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr("gradcam_export.export.write_warmup", lambda path, *_: path.write_bytes(b""))
-    refused(
-        model, tmp_path, "no request for describe, explain, explain_bytes, overlay, predict, serving_default, top_k"
-    )
+    refused(model, tmp_path, "no request for describe, explain, predict, serving_default, top_k")
 
 
 def test_scales_folded_into_the_wrong_kernel_are_refused(model, tmp_path, monkeypatch):
@@ -180,7 +179,7 @@ def test_good_images_of_a_folder_are_verified_with(model, tmp_path):
     folder.mkdir()
     Image.fromarray(photographs(1)[0]).save(folder / "a.png")
     (folder / "notes.txt").write_text("not an image")
-    published = export_classifier(model, tmp_path / "m", images=folder)
+    published = export_classifier(model, tmp_path / "m", images=folder, **LEAN)
     assert published.path == tmp_path / "m" / "1"
 
 

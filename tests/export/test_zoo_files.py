@@ -7,6 +7,7 @@ import tf_keras
 from data.make_foreign import CLASSES as FOREIGN_CLASSES
 from gradcam_export import export_classifier
 from gradcam_export.savedmodel.session import LoadedVersion
+from lean import LEAN
 from zoo import foreign, structure
 from zoo.case import BATCH, gradcam_in_float64, textured
 
@@ -18,7 +19,7 @@ def named(cases, name):
 
 def held_against_float64(case, model, path, directory):
     """Export the file at `path` and hold predictions and heatmaps against `model`, which was saved there."""
-    published = export_classifier(path, directory / "model", **case.options)
+    published = export_classifier(path, directory / "model", **LEAN, **case.options)
     assert published.manifest.model["source"] == path.name
     assert published.manifest.explanation["layer"] == case.layer
     inputs = case.inputs(BATCH)
@@ -57,7 +58,7 @@ def test_a_file_that_another_backend_saved(backend, tmp_path):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_predictions_are_those_of_the_backend_that_trained(backend, tmp_path):
-    published = export_classifier(foreign.DATA / f"{backend}.keras", tmp_path / "model")
+    published = export_classifier(foreign.DATA / f"{backend}.keras", tmp_path / "model", **LEAN)
     with np.load(foreign.DATA / f"{backend}.npz") as noted, LoadedVersion.load(published.path) as loaded:
         answer = loaded.run("predict", {"images": noted["images"]})
         np.testing.assert_allclose(answer["predictions"], noted["predictions"], rtol=0, atol=1e-5)
@@ -84,7 +85,7 @@ def test_a_model_of_more_than_two_gigabytes(tmp_path):
         keras.layers.Flatten()(x)
     )
     model = keras.Model(images, keras.layers.Dense(3, name="scores")(x))
-    published = export_classifier(model, tmp_path / "model")
+    published = export_classifier(model, tmp_path / "model", **LEAN)
     assert published.manifest.weights == "variables"
     stored = sum(file.stat().st_size for file in (published.path / "variables").iterdir())
     assert 2**31 < stored < 2.4e9

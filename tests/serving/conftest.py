@@ -38,7 +38,9 @@ class Addresses(NamedTuple):
     rest: str
 
 
-@pytest.fixture(params=["embedded", pytest.param("tensorflow_model_server", marks=pytest.mark.model_server)])
+@pytest.fixture(
+    scope="module", params=["embedded", pytest.param("tensorflow_model_server", marks=pytest.mark.model_server)]
+)
 def serve_both(request: pytest.FixtureRequest) -> Iterator[Callable[[Path, str], Addresses]]:
     """Serves the versions under a base path as a model of that name."""
     launch = _embedded if request.param == "embedded" else _model_server()
@@ -46,7 +48,7 @@ def serve_both(request: pytest.FixtureRequest) -> Iterator[Callable[[Path, str],
         yield lambda base_path, name: servers.enter_context(launch(base_path, name))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def serve(serve_both: Callable[[Path, str], Addresses]) -> Callable[[Path, str], str]:
     """The same, for gRPC alone."""
     return lambda base_path, name: serve_both(base_path, name).grpc

@@ -10,6 +10,7 @@ from classifiers import FAMILIES, INPUT_SHAPE, gradcam_in_float64, normalised, p
 from gradcam_client import Client, ModelNotFound, ServerUnavailable, UnknownClass
 from gradcam_client.cli import main as gradcam
 from gradcam_export import export_classifier
+from lean import LEAN
 from PIL import Image
 
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
@@ -27,7 +28,7 @@ def base_path(model, tmp_path_factory):
     return base
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def target(serve, base_path):
     return serve(base_path, "insects")
 
@@ -175,11 +176,11 @@ def test_the_command_line_writes_overlays_report_and_json(target, tmp_path, caps
 
 def test_a_new_version_is_taken_up_without_an_error(serve, model, tmp_path):
     base = tmp_path / "m"
-    export_classifier(model, base, labels=LABELS)
+    export_classifier(model, base, labels=LABELS, **LEAN)
     target = serve(base, "m")
     with Client(target, model="m") as client:
         assert client.explain(photographs(1)[0]).model_version == 1
-        export_classifier(model, base, labels=[label.upper() for label in LABELS])
+        export_classifier(model, base, labels=[label.upper() for label in LABELS], **LEAN)
         for _ in range(600):
             explanation = client.explain(photographs(1)[0])
             if explanation.model_version == 2:

@@ -10,7 +10,6 @@ import weakref
 import grpc
 import numpy as np
 import pytest
-from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.server import EmbeddedServer, ServedModel
 from gradcam_export.server.models import every, latest
 from gradcam_export.server.repository import ModelRepository, find_versions, version_number
@@ -170,10 +169,13 @@ def test_a_version_in_use_is_unloaded_after_its_last_request(publish) -> None:
 
 
 def test_a_version_unloaded_leaves_no_graph_behind(publish) -> None:
-    loaded = LoadedVersion.load(publish(1) / "1")
-    loaded.run("serving_default", {"images": IMAGES})
-    graph = weakref.ref(loaded._session.graph)
-    loaded.close()
+    versions = repository(publish(1))
+    versions.poll()
+    with versions.lease(1) as served:
+        served.loaded.run("serving_default", {"images": IMAGES})
+        graph = weakref.ref(served.loaded._session.graph)
+    del served
+    versions.close()
     assert graph() is None
 
 

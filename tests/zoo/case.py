@@ -18,6 +18,7 @@ from classifiers import floatx
 from conditioned import conditioned
 from gradcam_export import export_classifier
 from gradcam_export.savedmodel.session import LoadedVersion
+from lean import LEAN
 
 BATCH = 3
 CALIBRATION = 8
@@ -193,7 +194,7 @@ def check(case: Case, directory: Path) -> Difference:
     model, inputs = case.model(), case.inputs(BATCH)
     with eagerly():
         live = np.asarray(case.answer(model(case.to_model_input(inputs), training=False)), np.float64)
-    published = export_classifier(model, directory / "model", **{"batching": "none", **case.options})
+    published = export_classifier(model, directory / "model", **{**LEAN, **case.options})
     explanation = published.manifest.explanation
     assert (explanation["layer"], tuple(explanation["grid"])) == (case.layer, case.grid)
 

@@ -13,6 +13,7 @@ from gradcam_export.graph.editing import EditableGraph, producer_name, set_const
 from gradcam_export.graph.grappler import optimize
 from gradcam_export.graph.one_hot import select_columns
 from gradcam_export.graph.scales import fold_scales, merge_additions
+from gradcam_export.graph.slices import standard_slice_updates
 from gradcam_export.graph.weight_operations import drop_round_trips, fold_weight_operations
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def fold(explained: ExplainedClassifier, storage: WeightStorage = "variables") -
     _drop_custom_gradients(graph_def)
     graph_def = optimize(graph_def, kept, ["function", "constfold", "arithmetic", "constfold", "dependency"])
     graph = EditableGraph(graph_def, weights, kept)
+    standard_slice_updates(graph)
     fold_weight_operations(graph)
     average_kernels(graph)
     while fold_scales(graph) + merge_additions(graph) + drop_round_trips(graph):

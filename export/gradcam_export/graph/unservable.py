@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gradcam_export.errors import UnsupportedOperation
+from gradcam_export.graph.slices import SLICE_UPDATE
 from gradcam_export.stock_ops import Obstacle, node_obstacles, say, stock_server
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def refuse_unservable(model: Any, operations: Iterable[Any]) -> None:
 
 def _obstacles(operations: Iterable[Any], layers: set[str]) -> Iterator[Obstacle]:
     for operation in operations:
+        if operation.type == SLICE_UPDATE:  # folding writes it with another
+            continue
         for one in node_obstacles([operation.node_def], written=False):
             # Keras (3.15) opens a scope for each layer's call, numbered where it was called before.
             scopes = [re.sub(r"_\d+$", "", part) if part not in layers else part for part in one.place.split("/")[:-1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import re
 import threading
@@ -175,7 +176,7 @@ class ModelRepository:
             self._unload(served)
 
     def _unload(self, served: Served) -> None:
-        served.loaded.close()
+        _free(served.loaded)
         with self._lock:
             # The same number may have been published and loaded again while the last request was answered.
             if self._states[served.number].state == ModelVersionStatus.UNLOADING:
@@ -205,6 +206,17 @@ def load_and_warm_up(path: Path) -> LoadedVersion:
     try:
         replay(loaded, path)
     except StatusError:
-        loaded.close()
+        _free(loaded)
         raise
     return loaded
+
+
+def _free(loaded: LoadedVersion) -> None:
+    """Close a version, and return its memory to those that come.
+
+    A `tf.Graph` is a web of reference cycles, small in Python, large in C++. Beside the hundreds of thousands of
+    objects that TensorFlow's modules are, the garbage collector would not come to it for dozens of versions
+    (TensorFlow 2.20, Python 3.11: 10 MB more for each version that came and went).
+    """
+    loaded.close()
+    gc.collect()
