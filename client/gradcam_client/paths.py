@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from gradcam_client.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES: Final = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 """What counts as an image in a folder; a file that is named itself is always tried."""
 
 MAX_STEM: Final = 150
@@ -24,22 +28,64 @@ MAX_LABEL: Final = 60
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def expand(names: Iterable[str]) -> list[Path]:
-    """The files in the order they were named; a folder stands for its image files, sorted.
+STANDARD_INPUT: Final = "-"
+"""Named in place of a file: a list of files, one a line, comes from standard input."""
+
+
+def expand(names: Iterable[str], listed: BinaryIO) -> list[Path]:
+    """The files in the order they were named.
+
+    A folder stands for its image files, sorted; a pattern, such as `photos/**/*.jpg`, for the files that match it,
+    sorted; `-` for the files and folders that `listed` names, one a line.
+
+    Args:
+        names: as they stand on the command line.
+        listed: standard input, read to its end where `-` is named.
 
     Raises:
-        ImageError: a folder holds no image.
+        ImageError: a folder or the list names no image, or a pattern matches none.
     """
     paths: list[Path] = []
-    for path in map(Path, names):
-        if not path.is_dir():
-            paths.append(path)
-            continue
-        found = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES)
-        if not found:
-            raise ImageError(f"{path}: the folder holds no image ({' '.join(sorted(SUFFIXES))})")
-        paths += found
+    for name in names:
+        if name == STANDARD_INPUT:
+            paths += _listed(listed)
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            paths += _matching(name)
+        else:
+            paths += _files(Path(name))
     return paths
+
+
+def _listed(lines: BinaryIO) -> list[Path]:
+    names = [os.fsdecode(line) for line in map(_without_line_end, lines) if line]
+    if not names:
+        raise ImageError("standard input names no image: give one path a line")
+    return [path for name in names for path in _files(Path(name))]
+
+
+def _without_line_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _matching(pattern: str) -> list[Path]:
+    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if _is_image(path))  # noqa: PTH207
+    if not found:
+        raise ImageError(f"{pattern}: no image matches this pattern")
+    return found
+
+
+def _files(path: Path) -> Iterable[Path]:
+    # A name that no file can have is told apart where it is read.
+    if "\0" in str(path) or not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if _is_image(file))
+    if not found:
+        raise ImageError(f"{path}: the folder holds no image ({' '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def class_stem(stem: str, rank: str, label: str) -> str:
@@ -52,20 +98,29 @@ def class_stem(stem: str, rank: str, label: str) -> str:
     return f"{stem}_{rank}_{words or 'class'}"
 
 
-def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """A name for each file's results: its stem, shortened, and numbered where an earlier file has the same.
+def unique_stems(paths: Sequence[Path], kept: Mapping[str, str] | None = None) -> list[str]:
+    """A name for each file's results: its stem, shortened, and numbered where another file has the same.
 
     A stem has no folder in it, so that a result stays in the folder it is written to. Names that differ in case, or in
     how an accent is spelled, count as the same, since some file systems hold them so.
+
+    Args:
+        paths: the files.
+        kept: names that files have from an earlier run, by their paths: those files keep them, no other gets them.
     """
-    taken: set[str] = set()
+    kept = kept or {}
+    taken = {_folded(stem) for stem in kept.values()}
+    numbers: dict[str, Iterator[int]] = {}
     stems: list[str] = []
     for path in paths:
+        if (earlier := kept.get(str(path))) is not None:
+            stems.append(earlier)
+            continue
         own = _shortened(path.stem, MAX_STEM)
-        stem, number = own, 1
+        stem = own
         while _folded(stem) in taken:
-            number += 1
-            stem = f"{own}-{number}"
+            # Counted on, not from 2 again: a hundred thousand folders may each hold an `image.png`.
+            stem = f"{own}-{next(numbers.setdefault(_folded(own), itertools.count(2)))}"
         taken.add(_folded(stem))
         stems.append(stem)
     return stems

@@ -1,0 +1,188 @@
+"""What lets a shell complete a command line, made from its parser: commands, options, and what they may be given."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SHELLS: Final = ("bash", "zsh", "fish")
+_FILES: Final = ("FILE", "DIR", "PATH")
+"""What a metavar that stands for files begins with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Argument:
+    """An option, or a positional argument, which has no names."""
+
+    names: tuple[str, ...]
+    description: str
+    value: str | None
+    """Metavar of what it is given; `None` where it is given nothing."""
+    choices: tuple[str, ...]
+
+    @property
+    def takes_files(self) -> bool:
+        return self.value is not None and self.value.startswith(_FILES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    name: str
+    description: str
+    arguments: tuple[_Argument, ...]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return tuple(name for argument in self.arguments for name in argument.names)
+
+
+def completion(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The script for `shell`, one of `SHELLS`.
+
+    Args:
+        parser: of the whole command, with a sub-parser for each of its commands.
+        shell: which shell.
+    """
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](parser.prog, tuple(_commands(parser)))
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterator[_Command]:
+    for action in parser._actions:  # argparse has no other way to ask
+        if isinstance(action, argparse._SubParsersAction):
+            told = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, verb in action.choices.items():
+                yield _Command(name=name, description=told.get(name, ""), arguments=tuple(_arguments(verb)))
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[_Argument]:
+    for action in parser._actions:
+        choices = tuple(map(str, action.choices or ()))
+        metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+        yield _Argument(
+            names=tuple(action.option_strings),
+            description=(action.help or "").replace("%(default)s", str(action.default)),
+            value=None if action.nargs == 0 else metavar,
+            choices=choices,
+        )
+
+
+def _bash(program: str, commands: Sequence[_Command]) -> str:
+    values, options = [], []
+    for command in commands:
+        for argument in command.arguments:
+            if argument.value is None:
+                continue
+            reply = _bash_reply(argument)
+            if argument.names:
+                values += [f"    {command.name},{name}) {reply} return ;;" for name in argument.names]
+            else:
+                words = f'compgen -W "{" ".join(command.options)}" -- "$current"'
+                options.append(f'    {command.name}) if [[ $current == -* ]]; then COMPREPLY=($({words})); else {reply} fi ;;')
+        if all(argument.names for argument in command.arguments):
+            words = f'compgen -W "{" ".join(command.options)}" -- "$current"'
+            options.append(f"    {command.name}) COMPREPLY=($({words})) ;;")
+    names = " ".join(command.name for command in commands)
+    return "\n".join(
+        [
+            f"# {program} completion bash > ~/.local/share/bash-completion/completions/{program}",
+            f"_{program}() {{",
+            '  local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" command="${COMP_WORDS[1]}"',
+            "  COMPREPLY=()",
+            f'  if ((COMP_CWORD == 1)); then COMPREPLY=($(compgen -W "{names} --help --version" -- "$current")); return; fi',
+            '  case "$command,$previous" in',
+            *values,
+            "  esac",
+            '  case "$command" in',
+            *options,
+            "  esac",
+            "}",
+            f"complete -F _{program} {program}",
+            "",
+        ]
+    )
+
+
+def _bash_reply(argument: _Argument) -> str:
+    if argument.choices:
+        return f'COMPREPLY=($(compgen -W "{" ".join(argument.choices)}" -- "$current"));'
+    if argument.takes_files:
+        # Names with spaces stay whole, and are quoted where they need it.
+        return "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$current\");"
+    return ""
+
+
+def _zsh(program: str, commands: Sequence[_Command]) -> str:
+    described = [f"    {_quoted(f'{command.name}:{command.description}')}" for command in commands]
+    cases = []
+    for command in commands:
+        specs = " \\\n        ".join(_zsh_spec(argument) for argument in command.arguments)
+        cases.append(f"    {command.name})\n      _arguments \\\n        {specs} ;;")
+    return "\n".join(
+        [
+            f"#compdef {program}",
+            f'# {program} completion zsh > "${{fpath[1]}}/_{program}"',
+            f"_{program}() {{",
+            "  local -a commands",
+            "  commands=(",
+            *described,
+            "  )",
+            "  if ((CURRENT == 2)); then _describe command commands; return; fi",
+            "  local command=$words[2]",
+            "  shift words",
+            "  ((CURRENT--))",
+            "  case $command in",
+            *cases,
+            "  esac",
+            "}",
+            f'if [[ $zsh_eval_context[-1] == loadautofunc ]]; then _{program} "$@"; else compdef _{program} {program}; fi',
+            "",
+        ]
+    )
+
+
+def _zsh_spec(argument: _Argument) -> str:
+    value = ""
+    if argument.value is not None:
+        action = f"({' '.join(argument.choices)})" if argument.choices else "_files" if argument.takes_files else " "
+        value = f":{_zsh_text(argument.value)}:{action}"
+    if not argument.names:
+        return _quoted(f"*{value}")
+    text = _zsh_text(argument.description)
+    return " ".join(_quoted(f"{name}[{text}]{value}") for name in argument.names)
+
+
+def _zsh_text(text: str) -> str:
+    return "".join(f"\\{character}" if character in "[]:\\" else character for character in text)
+
+
+def _fish(program: str, commands: Sequence[_Command]) -> str:
+    lines = [
+        f"# {program} completion fish > ~/.config/fish/completions/{program}.fish",
+        f"complete -c {program} -f",
+    ]
+    for command in commands:
+        text = _quoted(command.description)
+        lines.append(f"complete -c {program} -n __fish_use_subcommand -a {command.name} -d {text}")
+        lines += [_fish_line(program, command.name, argument) for argument in command.arguments]
+    return "\n".join([*lines, ""])
+
+
+def _fish_line(program: str, command: str, argument: _Argument) -> str:
+    words = [f"complete -c {program} -n '__fish_seen_subcommand_from {command}'"]
+    for name in argument.names:
+        words.append(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}")
+    if argument.choices:
+        words.append(f"-x -a {_quoted(' '.join(argument.choices))}")
+    elif argument.takes_files:
+        words.append("-r -F" if argument.names else "-F")
+    elif argument.value is not None:
+        words.append("-x")
+    return " ".join([*words, f"-d {_quoted(argument.description)}"])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
