@@ -1,13 +1,16 @@
-"""One self-contained HTML page: each picture, its heatmap over it, and what the model said."""
+"""One self-contained HTML page: pictures, their heatmaps, and what the model said, to sort, filter and open."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
+import json
+import math
 import string
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image
@@ -16,14 +19,19 @@ from gradcam_client.overlay import colorize, coverage, upsample
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from gradcam_client.manifest import Manifest
     from gradcam_client.results import Explanation
+    from gradcam_client.visualization import Visualization
 
 SCENE_PIXELS: Final = 480
-HEAT_PIXELS: Final = 128
-"""The longest side of the heat layer; the browser stretches it, and so interpolates bilinearly once more."""
+"""The longest side of a picture in the page."""
+HEAT_CELLS: Final = 128
+"""The longest side of a heatmap in the page; the browser upsamples it to the picture as `overlay.upsample` does."""
+JPEG_QUALITY: Final = 82
 TOP: Final = 5
+SCRIPTS: Final = ("report_heat.js", "report_plots.js", "report_open.js", "report.js")
 
 
 class Report:
@@ -31,34 +39,55 @@ class Report:
 
     Args:
         manifest: the model that answers.
-        colormap: colour map of the heatmaps.
-        alpha: where the opacity slider stands at first, 0..1.
+        visualization: how heatmaps are painted; its opacity is where the page's slider stands at first.
         method: the CAM method of the heatmaps; by default the model's own.
+
+    Raises:
+        OptionError: there is no such colour map.
     """
 
-    def __init__(self, manifest: Manifest, *, colormap: str, alpha: float, method: str | None = None) -> None:
+    def __init__(self, manifest: Manifest, *, visualization: Visualization, method: str | None = None) -> None:
         self._manifest = manifest
-        self._colormap = colormap
-        self._alpha = alpha
+        self._alpha = visualization.alpha
+        self._colours = _colours(visualization.colormap)
         self._method = method or manifest.method
-        self._cards: list[str] = []
+        self._pictures: list[str] = []
+        self._failures: list[str] = []
+        self._heatmaps = 0
 
-    def add(self, name: str, explanation: Explanation) -> None:
-        """Add one heatmap of a picture under the name of its file."""
-        width, height = explanation.image.size
-        empty = '<p class="empty">Nothing raised this score: the heatmap is empty.</p>'
-        self._cards.append(
-            _CARD.substitute(
-                name=html.escape(name),
-                label=html.escape(explanation.label),
-                score=f"{explanation.score:.3f}",
-                scene=_uri(_scene(explanation.image), "JPEG"),
-                heat=_uri(_heat_layer(explanation, self._colormap), "PNG"),
-                aspect=f"{width} / {height}",
-                rows="\n".join(_row(label, score, explanation.label) for label, score in explanation.top(TOP)),
-                empty="" if explanation.heatmap.any() else empty,
-            )
-        )
+    def add(self, name: str, ranked: Sequence[Explanation]) -> None:
+        """Add one picture under the name of its file.
+
+        Args:
+            name: what the page calls the picture.
+            ranked: its explanations: one, or those of its best classes, best first.
+
+        Raises:
+            ValueError: there is no explanation.
+        """
+        if not ranked:
+            raise ValueError(f"{name}: no explanation to show; give at least one, or add_failure(name, message)")
+        best = ranked[0]
+        scene = best.image.convert("RGB")
+        scene.thumbnail((SCENE_PIXELS, SCENE_PIXELS))
+        picture = {
+            "name": name,
+            "size": best.image.size,
+            "scene": _base64(_jpeg(scene)),
+            "top": [(label, _number(score)) for label, score in best.top(TOP)],
+            "maps": [_map(explanation) for explanation in ranked],
+        }
+        self._pictures.append(_json(picture))
+        self._heatmaps += len(ranked)
+
+    def add_failure(self, name: str, message: str) -> None:
+        """Add a picture that has no explanation.
+
+        Args:
+            name: what the page calls the picture.
+            message: why there is none.
+        """
+        self._failures.append(_json({"name": name, "message": message}))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page.
@@ -66,65 +95,98 @@ class Report:
         Raises:
             OSError: the file cannot be written.
         """
+        style, script = _asset("report.css"), "\n".join(map(_asset, SCRIPTS))
         model = self._manifest
-        count = f"{len(self._cards)} heatmap{'' if len(self._cards) == 1 else 's'}"
-        grid = " × ".join(map(str, model.grid))
-        stops = colorize(np.linspace(0, 1, 17), self._colormap)
-        page = string.Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
-            title=html.escape(f"{model.name}, version {model.version}"),
-            subtitle=html.escape(f"{count} · {self._method} on {model.layer}, grid {grid}"),
-            alpha=f"{self._alpha:g}",
-            percent=round(100 * self._alpha),
-            scale=", ".join("rgb({} {} {})".format(*stop) for stop in stops),
-            cards="\n".join(self._cards),
-            footer=html.escape("Predictions and heatmaps were computed in the served model, in one call."),
-        )
-        # A file name need not be valid Unicode; the page has to be.
-        Path(path).write_text(page, encoding="utf-8", errors="replace")
+        words = {
+            "title": html.escape(f"{model.name}, version {model.version}"),
+            "subtitle": html.escape(self._subtitle()),
+            # Whatever markup slipped through, the browser runs and loads nothing but what is hashed here.
+            "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+            f"style-src {_source_hash(style)}; script-src {_source_hash(script)}",
+            "style": style,
+            "script": script,
+        }
+        before, after = (string.Template(part).substitute(words) for part in _asset("report.html").split("$data"))
+        with Path(path).open("w", encoding="utf-8", errors="replace") as page:
+            page.write(before)
+            page.writelines(self._data())
+            page.write(after)
+
+    def _subtitle(self) -> str:
+        model = self._manifest
+        counts = f"{_count(len(self._pictures), 'image')} · {_count(self._heatmaps, 'heatmap')}"
+        return f"{counts} · {self._method} on {model.layer}, grid {' × '.join(map(str, model.grid))}"
+
+    def _data(self) -> list[str]:
+        """The page's data in pieces: the pictures are not copied into one text."""
+        height, width = self._manifest.input_shape[:2]
+        head = {"alpha": self._alpha, "colours": self._colours, "aspect": width / height}
+        pictures = [piece for picture in self._pictures for piece in (",\n", picture)][1:]
+        return [
+            _json(head)[:-1],
+            ', "failures": [',
+            ",\n".join(self._failures),
+            '], "pictures": [\n',
+            *pictures,
+            "\n]}",
+        ]
 
 
-_CARD: Final = string.Template("""\
-<article style="--scene: url($scene)">
-<div class="views">
-<div class="view" role="img" aria-label="$name" style="aspect-ratio: $aspect"></div>
-<div class="view" style="aspect-ratio: $aspect"><img alt="heatmap of $label" src="$heat"></div>
-</div>
-<div class="text">
-<h2><span>$label</span><span>$score</span></h2>
-<p class="file">$name</p>
-<table>
-$rows
-</table>
-$empty
-</div>
-</article>""")
+def _colours(colormap: str) -> str:
+    """What the browser paints each of 256 strengths with, `[256, 4]` RGBA.
 
-
-def _row(label: str, score: float, explained: str) -> str:
-    chosen = ' class="chosen"' if label == explained else ""
-    share = 100 * min(max(score, 0.0), 1.0)
-    return (
-        f"<tr{chosen}><td>{html.escape(label)}</td>"
-        f'<td><div class="track"><i style="width: {share:.1f}%"></i></div></td><td>{score:.3f}</td></tr>'
-    )
-
-
-def _scene(image: Image.Image) -> Image.Image:
-    scene = image.copy()
-    scene.thumbnail((SCENE_PIXELS, SCENE_PIXELS))
-    return scene
-
-
-def _heat_layer(explanation: Explanation, colormap: str) -> Image.Image:
-    """The painted map, opaque where it is strongest and clear where it is zero: the page only sets the opacity."""
-    width, height = explanation.image.size
-    scale = HEAT_PIXELS / max(width, height)
-    strength = upsample(explanation.heatmap, max(1, round(height * scale)), max(1, round(width * scale)))
+    Opaque from where `coverage` is full, clear at zero: the page only sets the opacity of the whole layer.
+    """
+    strength = np.linspace(0, 1, 256, dtype=np.float32)
     opacity = np.rint(255 * coverage(strength)).astype(np.uint8)
-    return Image.fromarray(np.dstack([colorize(strength, colormap), opacity]))
+    return _base64(np.column_stack([colorize(strength, colormap), opacity]).tobytes())
 
 
-def _uri(image: Image.Image, kind: str) -> str:
+def _map(explanation: Explanation) -> dict[str, Any]:
+    height, width = explanation.heatmap.shape
+    scale = min(1.0, HEAT_CELLS / max(height, width))
+    heatmap = explanation.heatmap
+    if scale < 1:
+        heatmap = upsample(heatmap, max(1, round(height * scale)), max(1, round(width * scale)))
+    cells = np.rint(255 * np.clip(heatmap, 0, 1)).astype(np.uint8)
+    return {
+        "label": explanation.label,
+        "index": explanation.class_index,
+        "score": _number(explanation.score),
+        "peak": _number(explanation.heatmap_peak),
+        "grid": cells.shape,
+        "cells": _base64(cells.tobytes()),
+    }
+
+
+def _number(value: float) -> float | None:
+    """`value` in the six digits that float32 holds; JSON has no word for what is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _json(value: object) -> str:
+    """JSON that is inert inside a script element: ASCII, without a character that could end the element."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, quality=88)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _source_hash(text: str) -> str:
+    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
