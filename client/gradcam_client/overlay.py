@@ -16,7 +16,24 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-COLORMAPS: Final = ("grey", "inferno", "jet", "magma", "turbo", "viridis")
+COLORMAPS: Final = (
+    "green",
+    "grey",
+    "inferno",
+    "jet",
+    "magma",
+    "pink_green",
+    "pink_white_green",
+    "red",
+    "red_green",
+    "turbo",
+    "viridis",
+)
+DIVERGING: Final = frozenset({"pink_green", "pink_white_green", "red_green"})
+"""Maps whose middle is zero: below it evidence against the class, above it evidence for it."""
+_ONE_HUE: Final = frozenset({"green", "red"})
+# A line as wide as this share of the picture's shorter side is seen at any size.
+_LINE: Final = 1 / 150
 
 
 def upsample(heatmap: Array, height: int, width: int) -> Array:
@@ -69,11 +86,31 @@ def colorize(heatmap: Array, colormap: str = "jet") -> Array:
     return table[np.rint(np.clip(heatmap, 0, 1) * 255).astype(np.uint8)]  # type: ignore[no-any-return]
 
 
+def paint(evidence: Array, colormap: str = "jet", *, signed: bool = False) -> Array:
+    """Paint evidence for a class, against it, or both.
+
+    A map whose middle is zero (`DIVERGING`) has one side for each sign. Any other spans either sign's strength, from
+    none to full; if `signed`, it spans both, the strongest evidence against the class at its low end. `green` and
+    `red` have one hue, and always show the strength alone.
+
+    Args:
+        evidence: `[H, W]`, -1..1; below zero against the class.
+        colormap: one of `COLORMAPS`.
+        signed: whether both signs are shown, and have to be told apart.
+
+    Returns:
+        `[H, W, 3]` uint8, RGB.
+
+    Raises:
+        OptionError: there is no such colour map.
+    """
+    if colormap in DIVERGING or (signed and colormap not in _ONE_HUE):
+        return colorize((evidence + 1) / 2, colormap)
+    return colorize(np.abs(evidence), colormap)
+
+
 def blend(image: Image.Image, heatmap: Array, *, colormap: str = "jet", alpha: float = 0.4) -> Image.Image:
     """Lay a painted map over its picture.
-
-    The colour covers each pixel by the map's strength there, so that a picture shows unchanged where nothing
-    raised the score, and a map of zeros changes nothing.
 
     Args:
         image: the picture, any size.
@@ -90,9 +127,25 @@ def blend(image: Image.Image, heatmap: Array, *, colormap: str = "jet", alpha: f
     if not 0 <= alpha <= 1:
         raise OptionError(f"alpha {alpha}: give an opacity between 0 and 1")
     strength = upsample(heatmap, image.height, image.width)
-    colour = Image.fromarray(colorize(strength, colormap))
+    return cover(image, paint(strength, colormap), strength, alpha)
+
+
+def cover(image: Image.Image, colours: Array, strength: Array, alpha: float) -> Image.Image:
+    """Cover a picture with colours by the strength at each pixel.
+
+    A picture shows unchanged where nothing raised the score, and a map of zeros changes nothing.
+
+    Args:
+        image: the picture, `H` by `W` pixels.
+        colours: `[H, W, 3]` uint8, RGB.
+        strength: `[H, W]`, 0..1.
+        alpha: how much of the picture the strongest colour covers, 0..1.
+
+    Returns:
+        RGB, the picture's size.
+    """
     mask = Image.fromarray(np.rint(coverage(strength) * (255 * alpha)).astype(np.uint8))
-    return Image.composite(colour, image.convert("RGB"), mask)
+    return Image.composite(Image.fromarray(colours), image.convert("RGB"), mask)
 
 
 def coverage(strength: Array) -> Array:
@@ -105,3 +158,44 @@ def coverage(strength: Array) -> Array:
         strength: any shape, 0..1.
     """
     return np.clip(2 * strength, 0, 1)  # type: ignore[no-any-return]
+
+
+def reveal(image: Image.Image, strength: Array) -> Image.Image:
+    """Darken a picture to black where a map is weak; from half the map's maximum on it shows unchanged.
+
+    Args:
+        image: the picture, `H` by `W` pixels.
+        strength: `[H, W]`, 0..1.
+    """
+    mask = Image.fromarray(np.rint(coverage(strength) * 255).astype(np.uint8))
+    return Image.composite(image.convert("RGB"), Image.new("RGB", image.size), mask)
+
+
+def outline(image: Image.Image, inside: Array, colour: tuple[int, int, int]) -> Image.Image:
+    """Draw a line along the border of a region, with an edge that sets it off against any picture.
+
+    Args:
+        image: the picture, `H` by `W` pixels.
+        inside: `[H, W]` bool, the region; where it reaches the picture's own border, no line is drawn.
+        colour: the line's, RGB.
+
+    Returns:
+        RGB, the picture's size.
+    """
+    width = max(1, round(min(image.size) * _LINE))
+    outer = ~_eroded(~inside, width)
+    line, edge = inside & ~_eroded(inside, width), outer & ~inside
+    pixels = np.array(image.convert("RGB"))
+    pixels[edge] = 0 if sum(colour) > 3 * 127 else 255
+    pixels[line] = colour
+    return Image.fromarray(pixels)
+
+
+def _eroded(region: Array, width: int) -> Array:
+    """Take `width` pixels off a region along its border, but not along the picture's."""
+    window = 2 * width + 1
+    for _ in range(2):
+        padded = np.pad(region, ((width + 1, width), (0, 0)), "edge")
+        counts = np.cumsum(padded, axis=0, dtype=np.int32)
+        region = (counts[window:] - counts[:-window] == window).T
+    return region

@@ -5,20 +5,27 @@ from __future__ import annotations
 import base64
 import html
 import io
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gradcam_client import overlay
+from gradcam_client import figures
+from gradcam_client.errors import OptionError
+from gradcam_client.visualization import Visualization
 
 if TYPE_CHECKING:
     import os
+    from typing import Unpack
 
     from PIL import Image
 
+    from gradcam_client.visualization import Polarity, VisualizationFields
+
 NOTEBOOK_PIXELS = 480
 """The longest side of a picture shown in a notebook."""
+_POSITIVE: Final = "gradcam"
+_NEGATIVE: Final = "counterfactual"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,41 +92,130 @@ class Explanation(Prediction):
         heatmap = {"heatmap": self.heatmap.tolist(), "heatmap_peak": self.heatmap_peak}
         return super().to_json() | heatmap | {"method": self.method}
 
-    def overlay(self, *, colormap: str | None = None, alpha: float | None = None) -> Image.Image:
-        """The picture with its heatmap over it, in the picture's own size.
+    def overlay(
+        self,
+        visualization: Visualization | None = None,
+        *,
+        negative: Explanation | None = None,
+        size: int | None = None,
+        **fields: Unpack[VisualizationFields],
+    ) -> Image.Image:
+        """The picture with its heatmap over it.
 
         Args:
-            colormap: `jet`, `viridis`, `inferno`, `turbo`, `magma` or `grey`; by default the model's own.
-            alpha: how much of the picture the strongest colour covers, 0..1; by default the model's own.
+            visualization: how to show the heatmap; by default in the model's own colour map and opacity.
+            negative: what `client.explain(image, class_index=..., method="counterfactual")` answers, for the
+                polarities `negative` and `both`.
+            size: pixels of the longest side at most; by default the picture's own size.
+            fields: those of `Visualization` to change, such as `colormap="viridis"`.
 
         Raises:
-            OptionError: `colormap` or `alpha` has a value it cannot have.
+            OptionError: a field has a value it cannot have, `size` is less than 1, or `negative` is missing or does
+                not fit.
         """
-        return self._blend(self.image, colormap, alpha)
+        shown = self._shown(visualization, fields)
+        image = self.image if size is None else figures.scaled(self.image, size)
+        return shown.draw(image, self._evidence(shown.polarity, negative))
 
-    def save(self, path: str | os.PathLike[str], *, colormap: str | None = None, alpha: float | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        visualization: Visualization | None = None,
+        *,
+        negative: Explanation | None = None,
+        **fields: Unpack[VisualizationFields],
+    ) -> None:
         """Write the overlay to `path`; its suffix names the format.
 
+        Args:
+            path: the file.
+            visualization: as for `overlay`.
+            negative: as for `overlay`.
+            fields: as for `overlay`.
+
         Raises:
-            OptionError: `colormap` or `alpha` has a value it cannot have.
+            OptionError: as by `overlay`.
             OSError: the file cannot be written.
             ValueError: the suffix names no format that Pillow writes.
         """
-        self.overlay(colormap=colormap, alpha=alpha).save(path)
+        self.overlay(visualization, negative=negative, **fields).save(path)
 
-    def _blend(self, image: Image.Image, colormap: str | None, alpha: float | None) -> Image.Image:
-        return overlay.blend(
-            image,
-            self.heatmap,
-            colormap=self.colormap if colormap is None else colormap,
-            alpha=self.alpha if alpha is None else alpha,
-        )
+    def strip(
+        self,
+        visualization: Visualization | None = None,
+        *,
+        negative: Explanation | None = None,
+        size: int | None = None,
+        font: str | os.PathLike[str] | None = None,
+        **fields: Unpack[VisualizationFields],
+    ) -> Image.Image:
+        """The picture, its heatmap and its overlay side by side, under a banner with the label and the score.
+
+        Args:
+            visualization: as for `overlay`.
+            negative: as for `overlay`.
+            size: pixels of each picture's longest side; by default the picture's own, a small one enlarged.
+            font: a TrueType or OpenType file for the banner. Pillow's own, the default, has the letters of English
+                alone: accents are left out, and for other writing stands the number of the class.
+            fields: as for `overlay`.
+
+        Raises:
+            OptionError: as by `overlay`, or `font` cannot be read.
+        """
+        shown = self._shown(visualization, fields)
+        heatmap = self._evidence(shown.polarity, negative)
+        image = figures.scaled(self.image, size)
+        parts = (image, shown.paint(heatmap, image.height, image.width), shown.draw(image, heatmap))
+        tile = figures.Tile(pictures=parts, label=self.label, class_index=self.class_index, score=self.score)
+        return figures.sheet([tile], font=font)
+
+    def _shown(self, visualization: Visualization | None, fields: VisualizationFields) -> Visualization:
+        if visualization:
+            return replace(visualization, **fields)
+        chosen: VisualizationFields = {"colormap": self.colormap, "alpha": self.alpha}
+        chosen.update(fields)
+        return Visualization(**chosen)
+
+    def _evidence(self, polarity: Polarity, negative: Explanation | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The map that a polarity shows, `[h, w]`, -1..1."""
+        if polarity == "positive":
+            return self.heatmap
+        if polarity == "negative" and negative is None and self.method == _NEGATIVE:
+            return -self.heatmap
+        against = self._fitting(polarity, negative)
+        if polarity == "negative":
+            return -against.heatmap
+        if self.method != _POSITIVE:
+            raise OptionError(
+                f"polarity 'both' of a map by {self.method}: its peak has another unit than the counterfactual map's; "
+                f"explain with method={_POSITIVE!r}"
+            )
+        # The two are the halves of one signed map, each divided by its own peak.
+        strongest = max(self.heatmap_peak, against.heatmap_peak) or 1.0
+        return (self.heatmap * self.heatmap_peak - against.heatmap * against.heatmap_peak) / np.float32(strongest)
+
+    def _fitting(self, polarity: Polarity, negative: Explanation | None) -> Explanation:
+        if negative is None:
+            raise OptionError(
+                f"polarity {polarity!r} needs the counterfactual map: "
+                f"give negative=client.explain(image, class_index={self.class_index}, method={_NEGATIVE!r})"
+            )
+        if negative.method != _NEGATIVE:
+            raise OptionError(f"negative: a map by {negative.method}; explain with method={_NEGATIVE!r}")
+        if negative.class_index != self.class_index:
+            raise OptionError(
+                f"negative: explains class {negative.class_index}, not {self.class_index}; "
+                f"explain with class_index={self.class_index}"
+            )
+        if (negative.image.size, negative.heatmap.shape) != (self.image.size, self.heatmap.shape):
+            raise OptionError("negative: explains another picture; explain the same one twice")
+        return negative
 
     def _repr_png_(self) -> bytes:
         view = self.image.copy()
         view.thumbnail((NOTEBOOK_PIXELS, NOTEBOOK_PIXELS))
         buffer = io.BytesIO()
-        self._blend(view, None, None).save(buffer, "PNG")
+        self._shown(None, {}).draw(view, self.heatmap).save(buffer, "PNG")
         return buffer.getvalue()
 
     def _repr_html_(self) -> str:
