@@ -2,246 +2,238 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
+import contextlib
 import io
+import itertools
 import json
+import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from PIL import Image
-
-from gradcam_client import images
+from gradcam_client.cli_arguments import asked_of_each, build_parser, check_together, connection, visualization_fields
 from gradcam_client.client import Client
+from gradcam_client.completion import completion
 from gradcam_client.core import CHUNK
-from gradcam_client.errors import GradcamError, ImageError
-from gradcam_client.options import DEFAULT_TIMEOUT_S
-from gradcam_client.overlay import COLORMAPS, colorize, upsample
-from gradcam_client.paths import class_stem, expand, one_line, unique_stems
+from gradcam_client.drawing import Drawing, naming
+from gradcam_client.errors import GradcamError, ImageError, ServerError
+from gradcam_client.explaining import Explained, File, chosen_class, explained, files_to_ask, keep, question
+from gradcam_client.in_order import in_order
+from gradcam_client.paths import check_writable, expand, one_line
+from gradcam_client.progress import Progress
+from gradcam_client.records import Results
 from gradcam_client.report import Report
+from gradcam_client.visualization import Visualization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import argparse
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from gradcam_client.manifest import Manifest
-    from gradcam_client.results import Explanation, Prediction
-
-DEFAULT_SERVER: Final = "localhost:8500"
+    from gradcam_client.results import Prediction
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        Exit code: 0 when all that was asked is done, 1 when something failed, 2 for a wrong command line.
+        Exit code: 0 when all that was asked is done, 1 when something failed, 2 for a wrong command line, 130 when it
+        was interrupted.
     """
-    options = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # File names are bytes to the system; those that are not UTF-8 go out as they came in.
-        sys.stdout.reconfigure(errors="surrogateescape")
+    options = build_parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # File names are bytes to the system; those that are not UTF-8 go out as they came in.
+            stream.reconfigure(errors="surrogateescape")
     try:
-        asked = {"version": options.version, "label": options.label}
-        with Client(options.server, model=options.model, **asked, timeout=options.timeout) as client:
-            return options.run(client, options)  # type: ignore[no-any-return]
+        if options.command == "completion":
+            _say(completion(options.parser, options.shell))
+            return 0
+        with Client(options.server, model=options.model, **connection(options)) as client:
+            return _COMMANDS[options.command](client, options)
     except (GradcamError, OSError) as error:
-        _complain(error)
+        _complain(_told(error))
         return 1
     except KeyboardInterrupt:
         return 130
 
 
 def _explain(client: Client, options: argparse.Namespace) -> int:
-    if options.top_k and (options.explained is not None or options.method is not None):
-        options.refuse("--top-k explains the best classes by the model's own method: leave out --class and --method")
-    pictures = _Pictures(options.images)
+    check_together(options)
+    paths = _named(options)
     manifest = client.describe()
-    colormap = options.colormap or manifest.colormap
-    alpha = manifest.alpha if options.alpha is None else options.alpha
-    report = Report(manifest, colormap=colormap, alpha=alpha, method=options.method)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-    for part in pictures.parts():
-        explained = _explained(client, options, manifest, [picture for _, _, picture in part])
-        for (path, stem, _), ranked in zip(part, explained, strict=True):
-            for name, rank, explanation in _named(stem, ranked, several=options.top_k):
-                saved = _save(explanation, options.out, name, colormap, alpha) if options.out else None
-                if options.report:
-                    report.add(str(path), explanation)
-                _print_result(path, explanation, {**rank, "overlay": saved and str(saved)}, as_json=options.json)
-    if options.report:
-        report.write(options.report)
-    return pictures.exit_code
+    asked = question(options, manifest)
+    fields = visualization_fields(options)
+    defaults: dict[str, Any] = {"colormap": manifest.colormap, "alpha": manifest.alpha}
+    shown = Visualization(**defaults | fields)
+    with contextlib.ExitStack() as stack:
+        results = drawing = None
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            earlier = paths if options.resume else None
+            results = stack.enter_context(Results(options.out, asked_of_each(options), resume=earlier))
+            drawing = Drawing(folder=options.out, fields=fields, strip=options.strip, several=options.top_k)
+        report = None
+        if options.report:
+            check_writable(options.report)
+            report = Report(manifest, visualization=shown, method=options.method)
+            # Also of a run that ends early: what was answered by then was paid for.
+            stack.callback(report.write, options.report)
+        files = files_to_ask(paths, results.kept if results else {})
+        run = stack.enter_context(_Run(len(files), kept=len(paths) - len(files)))
+        for one in stack.enter_context(contextlib.closing(explained(client, files, options, asked, drawing))):
+            keep(one, options, results, report)
+            run.advance(one.file.path, one.error, () if one.error else _lines(one, options))
+    return run.exit_code
+
+
+def _named(options: argparse.Namespace) -> list[Path]:
+    """The images of the command line; Python has no standard input where it was closed."""
+    return expand(options.images, sys.stdin.buffer if sys.stdin else None)
+
+
+def _lines(one: Explained, options: argparse.Namespace) -> Iterator[str]:
+    """What is printed of one image."""
+    for rank, (explanation, overlay) in enumerate(zip(one.ranked, one.overlays, strict=True), 1):
+        more = {"rank": rank} if options.top_k else {}
+        written = {"overlay": overlay and str(options.out / overlay)}
+        yield _line(one.file.path, explanation, more | written, as_json=options.json)
 
 
 def _predict(client: Client, options: argparse.Namespace) -> int:
-    pictures = _Pictures(options.images)
-    for part in pictures.parts():
-        predicted = client.predict([picture for _, _, picture in part])
-        for (path, _, _), prediction in zip(part, predicted, strict=True):
-            _print_result(path, prediction, {}, as_json=options.json)
-    return pictures.exit_code
+    paths = _named(options)
+    client.describe().picture_shape()
+    parts = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+
+    def ask(part: list[Path]) -> list[tuple[Path, Prediction | GradcamError]]:
+        try:
+            return list(zip(part, client.predict(part, strict=False), strict=True))
+        except ServerError as error:
+            return [(path, error) for path in part]
+
+    with contextlib.closing(in_order(ask, parts, threads=options.concurrency)) as answers, _Run(len(paths)) as run:
+        for path, one in itertools.chain.from_iterable(answers):
+            if isinstance(one, GradcamError):
+                run.advance(path, one, ())
+            else:
+                run.advance(path, None, [_line(path, one, {}, as_json=options.json)])
+    return run.exit_code
+
+
+def _overlay(client: Client, options: argparse.Namespace) -> int:
+    paths = _named(options)
+    manifest = client.describe()
+    manifest.picture_shape()
+    chosen = chosen_class(options.explained, manifest)
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    def ask(file: File) -> tuple[File, Path, GradcamError | None]:
+        drawn = options.out / f"{file.stem}_overlay.jpg"
+        try:
+            data = client.overlay(file.path, **chosen)
+        except (ImageError, ServerError) as error:
+            return file, drawn, error
+        with naming(drawn):
+            drawn.write_bytes(data)
+        return file, drawn, None
+
+    files = in_order(ask, files_to_ask(paths, {}), threads=options.concurrency)
+    with contextlib.closing(files) as answers, _Run(len(paths)) as run:
+        for file, drawn, error in answers:
+            told = {"image": str(file.path), "overlay": str(drawn)}
+            line = json.dumps(told) if options.json else "\t".join(map(one_line, told.values()))
+            run.advance(file.path, error, [] if error else [line])
+    return run.exit_code
 
 
 def _describe(client: Client, options: argparse.Namespace) -> int:  # noqa: ARG001 - each verb takes both
     manifest = client.describe()
-    print(json.dumps({"model_version": manifest.version, **manifest.raw}, indent=2))
+    _say(json.dumps({"model_version": manifest.version, **manifest.raw}, indent=2))
     return 0
 
 
 def _status(client: Client, options: argparse.Namespace) -> int:  # noqa: ARG001
     versions = client.status()
     for one in versions:
-        print(f"{one.version}\t{one.state}\t{one_line(one.error)}".rstrip())
+        _say(f"{one.version}\t{one.state}\t{one_line(one.error)}".rstrip())
     return 0 if any(one.state == "AVAILABLE" for one in versions) else 1
 
 
-class _Pictures:
-    """Reads the files of a command line in parts; a file that cannot be read is named, counted and left out."""
+_COMMANDS: Final[Mapping[str, Callable[[Client, argparse.Namespace], int]]] = {
+    "explain": _explain,
+    "overlay": _overlay,
+    "predict": _predict,
+    "describe": _describe,
+    "status": _status,
+}
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._paths = expand(names)
-        self._failed = 0
+
+class _Run:
+    """Prints what becomes of each image, and at the end, however it comes, which ones failed."""
+
+    def __init__(self, total: int, kept: int = 0) -> None:
+        self._progress = Progress(total, sys.stderr)
+        self._total = total
+        self._kept = kept
+        self._failed: list[str] = []
 
     @property
     def exit_code(self) -> int:
         return 1 if self._failed else 0
 
-    def parts(self) -> Iterator[list[tuple[Path, str, Image.Image]]]:
-        """At most `CHUNK` pictures at a time: path, name for its results, picture."""
-        files = list(zip(self._paths, unique_stems(self._paths), strict=True))
-        for start in range(0, len(files), CHUNK):
-            part = []
-            for path, stem in files[start : start + CHUNK]:
-                try:
-                    part.append((path, stem, images.read(path)))
-                except ImageError as error:
-                    self._failed += 1
-                    _complain(error)
-            if part:
-                yield part
-            _progress(min(start + CHUNK, len(files)), len(files))
+    def advance(self, path: Path, error: GradcamError | None, lines: Iterable[str]) -> None:
+        if error is not None:
+            message, name = _told(error), str(path)
+            self._failed.append(message if message.startswith(f"{name}: ") else f"{name}: {message}")
+        if sys.stdout.isatty():
+            self._progress.clear()
+        for line in lines:
+            _say(line)
+        self._progress.advance(failed=error is not None)
+
+    def __enter__(self) -> Self:
+        if self._kept:
+            _complain(f"{self._kept} images have their results already, {self._total} are left")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self._progress.clear()
+        for message in self._failed:
+            _complain(message)
+        if kind is KeyboardInterrupt:
+            _complain(f"interrupted after {self._progress.done} of {self._total} images")
 
 
-def _explained(
-    client: Client, options: argparse.Namespace, manifest: Manifest, pictures: list[images.Source]
-) -> list[list[Explanation]]:
-    """Each picture's explanations: one, or those of its best classes."""
-    if options.top_k:
-        return client.top_k(pictures)
-    chosen = _class(options.explained, manifest)
-    return [[one] for one in client.explain(pictures, method=options.method, **chosen)]
-
-
-def _named(
-    stem: str, ranked: Sequence[Explanation], *, several: bool
-) -> Iterator[tuple[str, dict[str, int], Explanation]]:
-    """Each explanation with a name for its files; where there may be several, with its rank from 1 up as well."""
-    for rank, explanation in enumerate(ranked, 1):
-        if several:
-            # As many digits as the last rank has: files in the order of their names are then in that of their ranks.
-            name = class_stem(stem, f"{rank:0{len(str(len(ranked)))}}", explanation.label)
-            yield name, {"rank": rank}, explanation
-        else:
-            yield stem, {}, explanation
-
-
-def _class(asked: str | None, manifest: Manifest) -> dict[str, Any]:
-    """A label goes before an index: labels may be numbers."""
-    if asked is not None and asked not in manifest.labels and asked.lstrip("-").isdecimal():
-        return {"class_index": int(asked)}
-    return {"label": asked}
-
-
-def _save(explanation: Explanation, folder: Path, stem: str, colormap: str, alpha: float) -> Path:
-    """Write overlay and painted heatmap in the picture's own size; return the overlay's path."""
-    overlay = folder / f"{stem}_overlay.png"
-    explanation.save(overlay, colormap=colormap, alpha=alpha)
-    strength = upsample(explanation.heatmap, explanation.image.height, explanation.image.width)
-    Image.fromarray(colorize(strength, colormap)).save(folder / f"{stem}_heatmap.png")
-    return overlay
-
-
-def _print_result(path: Path, result: Prediction, more: dict[str, Any], *, as_json: bool) -> None:
+def _line(path: Path, result: Prediction, more: dict[str, Any], *, as_json: bool) -> str:
     if as_json:
-        record = {"image": str(path), **result.to_json(), **more}
-        print(json.dumps(record, allow_nan=False))
-    else:
-        print(f"{one_line(str(path))}\t{one_line(result.label)}\t{result.score:.4f}")
+        return json.dumps({"image": str(path), **result.to_json(), **more}, allow_nan=False)
+    return f"{one_line(str(path))}\t{one_line(result.label)}\t{result.score:.4f}"
 
 
-def _complain(error: Exception) -> None:
-    print(f"gradcam: {one_line(' '.join(str(error).split()))}", file=sys.stderr)
+def _say(line: str) -> None:
+    """Print a line to standard output, now: whoever reads it need not wait for the next.
+
+    Raises:
+        OSError: it is closed, or a file on a full disk.
+    """
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # What is left in the buffer would fail once more, with a traceback, when Python ends.
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty() and total > CHUNK:
-        print(f"\r{done}/{total} images", end="" if done < total else "\n", file=sys.stderr, flush=True)
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
-def seconds(text: str) -> float | None:
-    """Named for argparse, which shows it: `invalid seconds value`."""
-    return None if text == "none" else float(text)
-
-
-def opacity(text: str) -> float:
-    """Named for argparse, likewise."""
-    if not 0 <= float(text) <= 1:
-        raise ValueError(text)
-    return float(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gradcam", description="Ask a served classifier what it sees in an image, and where."
-    )
-    parser.add_argument("--version", action="version", version=importlib.metadata.version("gradcam-client"))
-    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    server, pictures = _server_options(), _image_options()
-
-    explain = verbs.add_parser("explain", parents=[pictures, server], help="class, score and heatmap of each image")
-    explain.add_argument(
-        "--class", dest="explained", metavar="LABEL|INDEX", help="explain this class, not the predicted one"
-    )
-    explain.add_argument("--top-k", action="store_true", help="explain each of the best classes, best first")
-    explain.add_argument("--method", metavar="NAME", help="explain by this CAM method; 'describe' lists the model's")
-    explain.add_argument("--out", type=Path, metavar="DIR", help="write overlay and heatmap of each result here")
-    explain.add_argument("--colormap", choices=COLORMAPS, help="default: the model's own")
-    explain.add_argument("--alpha", type=opacity, metavar="0..1", help="opacity; default: the model's own")
-    explain.add_argument("--report", type=Path, metavar="FILE.html", help="write all of it as one page")
-    explain.set_defaults(run=_explain, refuse=explain.error)
-
-    predict = verbs.add_parser("predict", parents=[pictures, server], help="class and score of each image")
-    predict.set_defaults(run=_predict)
-    describe = verbs.add_parser("describe", parents=[server], help="print the model's manifest as JSON")
-    describe.set_defaults(run=_describe)
-    status = verbs.add_parser("status", parents=[server], help="print the model's versions; exit 0 if one is available")
-    status.set_defaults(run=_status)
-    return parser
-
-
-def _server_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="default: %(default)s")
-    options.add_argument("--model", required=True, metavar="NAME", help="name the model is served under")
-    which = options.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, metavar="N", help="version to ask; default: the latest")
-    which.add_argument("--label", metavar="NAME", help="version label to ask, as the server's configuration gives it")
-    options.add_argument(
-        "--timeout",
-        type=seconds,
-        default=DEFAULT_TIMEOUT_S,
-        metavar="S",
-        help="seconds for each call, or 'none'; default: %(default)s",
-    )
-    return options
-
-
-def _image_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument("images", nargs="+", metavar="IMAGE", help="image file, or a folder of them")
-    options.add_argument("--json", action="store_true", help="print one JSON object a line for each result")
-    return options
+def _complain(message: str) -> None:
+    # Where standard error is closed, nobody is left to be told.
+    with contextlib.suppress(BrokenPipeError):
+        print(f"gradcam: {one_line(' '.join(message.split()))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gradcam_client.completion import SHELLS
-from gradcam_client.options import DEFAULT_TIMEOUT_S
+from gradcam_client.errors import OptionError
+from gradcam_client.options import COMPRESSIONS, DEFAULT_TIMEOUT_S, Tls
 from gradcam_client.overlay import COLORMAPS
+from gradcam_client.visualization import OVERLAY_TYPES, POLARITIES, Visualization
 
 DEFAULT_SERVER: Final = "localhost:8500"
 DEFAULT_CONCURRENCY: Final = 4
-POLARITIES: Final = ("positive", "negative", "both")
-OVERLAY_TYPES: Final = ("original", "grayscale", "mask_black", "outlines", "none")
-VISUALIZATION: Final = (
-    "colormap",
-    "alpha",
-    "polarity",
-    "overlay_type",
-    "clip_percent_upperbound",
-    "clip_percent_lowerbound",
-    "threshold",
-)
-"""The options of how a heatmap is drawn, by their names in Python."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +51,59 @@ def build_parser() -> argparse.ArgumentParser:
     completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="the shell")
     completion.set_defaults(parser=parser)
     return parser
+
+
+def connection(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `Client` beside server and model.
+
+    Raises:
+        OptionError: a key of the metadata is given twice.
+        OSError: a file of a certificate cannot be read.
+    """
+    asked = {name: getattr(options, name) for name in ("version", "label", "timeout", "compression")}
+    files = {"ca": options.tls_ca, "certificate": options.tls_certificate, "key": options.tls_key}
+    if options.tls or any(files.values()):
+        asked["tls"] = Tls.read(**files)
+    if options.token_file:
+        asked["token"] = lambda: options.token_file.read_text().strip()
+    keys = [key for key, _ in options.metadata]
+    if len(set(keys)) < len(keys):
+        raise OptionError(f"--metadata {', '.join(keys)}: a key is given twice; give each once")
+    return asked | {"metadata": dict(options.metadata)}
+
+
+def asked_of_each(options: argparse.Namespace) -> dict[str, Any]:
+    """What decides the answers and how they are drawn: all of it that was given."""
+    names = ("model", "version", "label", "explained", "top_k", "method", "strip")
+    given = {name: getattr(options, name) for name in names} | visualization_fields(options)
+    return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+def visualization_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Visualization` that were given."""
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(Visualization)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def check_together(options: argparse.Namespace) -> None:
+    """Refuse options that have no meaning together."""
+    if options.top_k and (options.explained is not None or options.method is not None):
+        options.refuse("--top-k explains the best classes by the model's own method: leave out --class and --method")
+    if options.top_k and against_too(options):
+        options.refuse("--polarity negative or both explains one class: leave out --top-k")
+    if options.report and against_too(options):
+        options.refuse("a report shows the evidence for a class: leave out --report, or --polarity negative or both")
+    if options.strip and not options.out:
+        options.refuse("--strip writes files: say where with --out")
+    if options.resume and not options.out:
+        options.refuse("--resume reads results.jsonl: say where it is with --out")
+    if options.resume and options.report:
+        options.refuse("a report shows the images of one run: leave out --resume or --report")
+
+
+def against_too(options: argparse.Namespace) -> bool:
+    """Whether evidence against the class is drawn, which is a second question for each image."""
+    return options.polarity in ("negative", "both")
 
 
 def seconds(text: str) -> float | None:
@@ -123,6 +167,7 @@ def _add_visualization(parser: argparse.ArgumentParser) -> None:
         help="values below this percentile count as zero",
     )
     group.add_argument("--threshold", type=opacity, metavar="0..1", help="values below this are not drawn")
+    group.add_argument("--level", type=opacity, metavar="0..1", help="where 'outlines' draws; default: 0.5")
     group.add_argument("--strip", action="store_true", help="write image, heatmap and overlay side by side as well")
 
 
@@ -154,14 +199,17 @@ def _server_options() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="send this with each call; may be repeated",
     )
-    group.add_argument("--compression", choices=("gzip", "deflate"), help="compress what is sent")
+    group.add_argument("--compression", choices=COMPRESSIONS, help="compress what is sent")
     return options
 
 
 def _image_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument(
-        "images", nargs="+", metavar="PATH", help="image file, folder of them, pattern, or - for a list of paths on stdin"
+        "images",
+        nargs="+",
+        metavar="PATH",
+        help="image file, folder of them, pattern, or - for a list of paths on stdin",
     )
     options.add_argument("--json", action="store_true", help="print one JSON object a line for each result")
     options.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -71,39 +72,53 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[_Argument]:
 
 
 def _bash(program: str, commands: Sequence[_Command]) -> str:
-    values, options = [], []
-    for command in commands:
-        for argument in command.arguments:
-            if argument.value is None:
-                continue
-            reply = _bash_reply(argument)
-            if argument.names:
-                values += [f"    {command.name},{name}) {reply} return ;;" for name in argument.names]
-            else:
-                words = f'compgen -W "{" ".join(command.options)}" -- "$current"'
-                options.append(f'    {command.name}) if [[ $current == -* ]]; then COMPREPLY=($({words})); else {reply} fi ;;')
-        if all(argument.names for argument in command.arguments):
-            words = f'compgen -W "{" ".join(command.options)}" -- "$current"'
-            options.append(f"    {command.name}) COMPREPLY=($({words})) ;;")
-    names = " ".join(command.name for command in commands)
-    return "\n".join(
-        [
-            f"# {program} completion bash > ~/.local/share/bash-completion/completions/{program}",
-            f"_{program}() {{",
-            '  local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" command="${COMP_WORDS[1]}"',
-            "  COMPREPLY=()",
-            f'  if ((COMP_CWORD == 1)); then COMPREPLY=($(compgen -W "{names} --help --version" -- "$current")); return; fi',
-            '  case "$command,$previous" in',
-            *values,
-            "  esac",
-            '  case "$command" in',
-            *options,
-            "  esac",
-            "}",
-            f"complete -F _{program} {program}",
-            "",
-        ]
+    return _BASH.substitute(
+        program=program,
+        commands=" ".join(command.name for command in commands),
+        values="\n".join(line for command in commands for line in _bash_values(command)),
+        options="\n".join(f'    {command.name}) options="{" ".join(command.options)}" ;;' for command in commands),
+        positional="\n".join(
+            f"    {command.name}) {_bash_reply(argument)} ;;"
+            for command in commands
+            for argument in command.arguments
+            if not argument.names
+        ),
     )
+
+
+_BASH: Final = string.Template("""\
+# $program completion bash > ~/.local/share/bash-completion/completions/$program
+_$program() {
+  local current="$${COMP_WORDS[COMP_CWORD]}" previous="$${COMP_WORDS[COMP_CWORD-1]}" command="$${COMP_WORDS[1]}"
+  local options="--help --version"
+  COMPREPLY=()
+  if ((COMP_CWORD == 1)); then
+    COMPREPLY=($$(compgen -W "$commands $$options" -- "$$current"))
+    return
+  fi
+  case "$$command,$$previous" in
+$values
+  esac
+  case "$$command" in
+$options
+  esac
+  if [[ $$current == -* ]]; then
+    COMPREPLY=($$(compgen -W "$$options" -- "$$current"))
+    return
+  fi
+  case "$$command" in
+$positional
+  esac
+}
+complete -F _$program $program
+""")
+
+
+def _bash_values(command: _Command) -> Iterator[str]:
+    for argument in command.arguments:
+        if argument.value is not None and argument.names:
+            before = "|".join(f"{command.name},{name}" for name in argument.names)
+            yield f"    {before}) {_bash_reply(argument)} return ;;"
 
 
 def _bash_reply(argument: _Argument) -> str:
@@ -111,37 +126,44 @@ def _bash_reply(argument: _Argument) -> str:
         return f'COMPREPLY=($(compgen -W "{" ".join(argument.choices)}" -- "$current"));'
     if argument.takes_files:
         # Names with spaces stay whole, and are quoted where they need it.
-        return "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$current\");"
+        return 'compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current");'
     return ""
 
 
 def _zsh(program: str, commands: Sequence[_Command]) -> str:
-    described = [f"    {_quoted(f'{command.name}:{command.description}')}" for command in commands]
     cases = []
     for command in commands:
         specs = " \\\n        ".join(_zsh_spec(argument) for argument in command.arguments)
         cases.append(f"    {command.name})\n      _arguments \\\n        {specs} ;;")
-    return "\n".join(
-        [
-            f"#compdef {program}",
-            f'# {program} completion zsh > "${{fpath[1]}}/_{program}"',
-            f"_{program}() {{",
-            "  local -a commands",
-            "  commands=(",
-            *described,
-            "  )",
-            "  if ((CURRENT == 2)); then _describe command commands; return; fi",
-            "  local command=$words[2]",
-            "  shift words",
-            "  ((CURRENT--))",
-            "  case $command in",
-            *cases,
-            "  esac",
-            "}",
-            f'if [[ $zsh_eval_context[-1] == loadautofunc ]]; then _{program} "$@"; else compdef _{program} {program}; fi',
-            "",
-        ]
-    )
+    told = (_quoted(f"{command.name}:{command.description}") for command in commands)
+    return _ZSH.substitute(program=program, commands="\n    ".join(told), cases="\n".join(cases))
+
+
+_ZSH: Final = string.Template("""\
+#compdef $program
+# $program completion zsh > "$${fpath[1]}/_$program"
+_$program() {
+  local -a commands
+  commands=(
+    $commands
+  )
+  if ((CURRENT == 2)); then
+    _describe command commands
+    return
+  fi
+  local command=$$words[2]
+  shift words
+  ((CURRENT--))
+  case $$command in
+$cases
+  esac
+}
+if [[ $$zsh_eval_context[-1] == loadautofunc ]]; then
+  _$program "$$@"
+else
+  compdef _$program $program
+fi
+""")
 
 
 def _zsh_spec(argument: _Argument) -> str:
@@ -173,8 +195,7 @@ def _fish(program: str, commands: Sequence[_Command]) -> str:
 
 def _fish_line(program: str, command: str, argument: _Argument) -> str:
     words = [f"complete -c {program} -n '__fish_seen_subcommand_from {command}'"]
-    for name in argument.names:
-        words.append(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}")
+    words += [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in argument.names]
     if argument.choices:
         words.append(f"-x -a {_quoted(' '.join(argument.choices))}")
     elif argument.takes_files:

@@ -32,7 +32,7 @@ STANDARD_INPUT: Final = "-"
 """Named in place of a file: a list of files, one a line, comes from standard input."""
 
 
-def expand(names: Iterable[str], listed: BinaryIO) -> list[Path]:
+def expand(names: Iterable[str], listed: BinaryIO | None) -> list[Path]:
     """The files in the order they were named.
 
     A folder stands for its image files, sorted; a pattern, such as `photos/**/*.jpg`, for the files that match it,
@@ -40,7 +40,7 @@ def expand(names: Iterable[str], listed: BinaryIO) -> list[Path]:
 
     Args:
         names: as they stand on the command line.
-        listed: standard input, read to its end where `-` is named.
+        listed: standard input, read to its end where `-` is named; `None` where it is closed.
 
     Raises:
         ImageError: a folder or the list names no image, or a pattern matches none.
@@ -56,8 +56,8 @@ def expand(names: Iterable[str], listed: BinaryIO) -> list[Path]:
     return paths
 
 
-def _listed(lines: BinaryIO) -> list[Path]:
-    names = [os.fsdecode(line) for line in map(_without_line_end, lines) if line]
+def _listed(lines: BinaryIO | None) -> list[Path]:
+    names = [os.fsdecode(line) for line in map(_without_line_end, lines or ()) if line]
     if not names:
         raise ImageError("standard input names no image: give one path a line")
     return [path for name in names for path in _files(Path(name))]
@@ -141,3 +141,15 @@ def _shortened(name: str, size: int) -> str:
     while len(os.fsencode(short)) > size:
         short = short[:-1]
     return short
+
+
+def check_writable(path: Path) -> None:
+    """Try whether a file can be written, so that a long run need not end in finding out.
+
+    Raises:
+        OSError: it cannot.
+    """
+    there = path.exists()
+    path.open("ab").close()
+    if not there:
+        path.unlink()

@@ -66,23 +66,22 @@ class Results:
     Args:
         folder: where the file is.
         asked: what decides the answers and how they are drawn, in types that `json` writes; each line repeats it.
-        resume: keep the lines of an earlier run, except those of `paths` whose file has changed since, or whose
-            pictures are gone. Otherwise the file begins anew.
-        paths: the images of this run.
+        resume: the images of this run, to keep the lines of an earlier one, except those of such images that have
+            changed since, or whose overlays are gone. Without it the file begins anew.
 
     Raises:
         OptionError: the earlier run asked something else, or the file does not hold what this class writes.
         OSError: the file cannot be read or written.
     """
 
-    def __init__(self, folder: Path, asked: Mapping[str, Any], *, resume: bool, paths: Iterable[Path] = ()) -> None:
+    def __init__(self, folder: Path, asked: Mapping[str, Any], *, resume: Iterable[Path] | None = None) -> None:
         self._path = folder / FILE_NAME
         self._asked = dict(asked)
         self._kept: dict[str, str] = {}
-        if resume and self._path.exists():
-            self._keep({str(path) for path in paths})
+        if resume is not None and self._path.exists():
+            self._keep({str(path) for path in resume})
         # Bytes, unbuffered: a line is written whole, or what is there of it is the file's end.
-        self._file = self._path.open("ab" if resume else "wb", buffering=0)
+        self._file = self._path.open("wb" if resume is None else "ab", buffering=0)
 
     @property
     def kept(self) -> Mapping[str, str]:
