@@ -6,7 +6,7 @@ import bisect
 import math
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -26,6 +26,7 @@ _TEXT: Final = (255, 255, 255)
 # Neither a black nor a white picture runs into it.
 _PAGE: Final = (128, 128, 128)
 _GAP: Final = 4
+_GAP_SHARE: Final = 1 / 8
 
 _TEXT_PIXELS: Final = 12
 _TEXT_SHARE: Final = 1 / 16
@@ -50,12 +51,6 @@ class Tile:
     label: str
     class_index: int
     score: float
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the pictures beside each other."""
-        gaps = _GAP * (len(self.pictures) - 1)
-        return sum(picture.width for picture in self.pictures) + gaps, self.pictures[0].height
 
 
 def scaled(image: Image.Image, size: int | None = None) -> Image.Image:
@@ -99,36 +94,46 @@ def sheet(tiles: Sequence[Tile], columns: int | None = None, font: str | os.Path
     columns = min(len(tiles), math.ceil(math.sqrt(len(tiles))) if columns is None else columns)
     if columns < 1:
         raise OptionError(f"columns {columns}: give at least one")
-    width, height = (max(tile.size[side] for tile in tiles) for side in (0, 1))
+    rows = [tiles[first : first + columns] for first in range(0, len(tiles), columns)]
+    width = max(sum(picture.width for picture in tile.pictures) for tile in tiles)
+    height = max(picture.height for tile in tiles for picture in tile.pictures)
     text = max(_TEXT_PIXELS, round(min(width, height) * _TEXT_SHARE))
-    width, banner = max(width, _TITLE_WIDTH * text), round(_BANNER_HEIGHT * text)
+    gap = max(_GAP, round(text * _GAP_SHARE))
+    width = max(width + gap * (max(len(tile.pictures) for tile in tiles) - 1), _TITLE_WIDTH * text)
     letters = _read_font(font, text)
-    rows = math.ceil(len(tiles) / columns)
-    page = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (banner + height + _GAP) + _GAP), _PAGE)
-    for position, tile in enumerate(tiles):
-        row, column = divmod(position, columns)
-        left, top = _GAP + column * (width + _GAP), _GAP + row * (banner + height + _GAP)
-        page.paste(_banner(tile, letters, width, banner), (left, top))
-        left, top = left + (width - tile.size[0]) // 2, top + banner + (height - tile.size[1]) // 2
-        for picture in tile.pictures:
-            page.paste(picture, (left, top))
-            left += picture.width + _GAP
+    drawn = [[_draw_tile(tile, letters, width, gap) for tile in row] for row in rows]
+    heights = [max(tile.height for tile in row) for row in drawn]
+    page = Image.new("RGB", (columns * (width + gap) + gap, sum(heights) + gap * (len(rows) + 1)), _PAGE)
+    top = gap
+    for row, row_height in zip(drawn, heights, strict=True):
+        for column, tile in enumerate(row):
+            page.paste(tile, (gap + column * (width + gap), top))
+        top += row_height + gap
     return page
+
+
+def _draw_tile(tile: Tile, font: ImageFont.FreeTypeFont, width: int, gap: int) -> Image.Image:
+    banner = round(_BANNER_HEIGHT * font.size)
+    drawn = Image.new("RGB", (width, banner + tile.pictures[0].height), _PAGE)
+    drawn.paste(_draw_banner(tile, font, width, banner), (0, 0))
+    left = (width - sum(picture.width for picture in tile.pictures) - gap * (len(tile.pictures) - 1)) // 2
+    for picture in tile.pictures:
+        drawn.paste(picture, (left, banner))
+        left += picture.width + gap
+    return drawn
 
 
 def _read_font(font: str | os.PathLike[str] | None, size: int) -> ImageFont.FreeTypeFont:
     if font is None:
-        default = ImageFont.load_default(size)
-        if not isinstance(default, ImageFont.FreeTypeFont):
-            raise OptionError("this Pillow was built without FreeType: install one from a wheel to draw titles")
-        return default
+        # With a size, it is never the font of bitmaps that its type allows for.
+        return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
     try:
         return ImageFont.truetype(font, size)
     except OSError as error:
         raise OptionError(f"font {str(font)!r}: {error}; give a TrueType or OpenType file") from error
 
 
-def _banner(tile: Tile, font: ImageFont.FreeTypeFont, width: int, height: int) -> Image.Image:
+def _draw_banner(tile: Tile, font: ImageFont.FreeTypeFont, width: int, height: int) -> Image.Image:
     banner = Image.new("RGB", (width, height), _BANNER)
     margin = font.size / 2
     title = _title(tile, font, width - 2 * margin)

@@ -192,7 +192,8 @@ class Explanation(Prediction):
             )
         # The two are the halves of one signed map, each divided by its own peak.
         strongest = max(self.heatmap_peak, against.heatmap_peak) or 1.0
-        return (self.heatmap * self.heatmap_peak - against.heatmap * against.heatmap_peak) / np.float32(strongest)
+        share, share_against = np.float32(self.heatmap_peak / strongest), np.float32(against.heatmap_peak / strongest)
+        return self.heatmap * share - against.heatmap * share_against
 
     def _fitting(self, polarity: Polarity, negative: Explanation | None) -> Explanation:
         if negative is None:

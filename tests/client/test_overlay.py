@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 from gradcam_client.errors import OptionError
-from gradcam_client.overlay import COLORMAPS, blend, colorize, coverage, upsample
+from gradcam_client.overlay import (
+    COLORMAPS,
+    DIVERGING,
+    blend,
+    colorize,
+    cover,
+    coverage,
+    outline,
+    paint,
+    reveal,
+    upsample,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -94,9 +105,80 @@ def test_coverage_is_none_at_zero_and_full_from_half_on():
     np.testing.assert_array_equal(coverage(np.array([0, 0.25, 0.5, 0.9])), [0, 0.5, 1, 1])
 
 
+EVIDENCE = np.linspace(-1, 1, 17)[None]
+
+
+@pytest.mark.parametrize("name", sorted(DIVERGING))
+def test_maps_with_a_zero_in_their_middle_have_a_side_for_each_sign(name):
+    for signed in (False, True):
+        np.testing.assert_array_equal(paint(EVIDENCE, name, signed=signed), colorize((EVIDENCE + 1) / 2, name))
+    against, _, for_it = paint(np.array([[-0.7, 0, 0.7]]), name)[0].astype(int)
+    assert against[0] > against[1], "red or pink"
+    assert for_it.argmax() == 1, "green"
+
+
+@pytest.mark.parametrize("name", sorted({*COLORMAPS} - DIVERGING))
+def test_other_maps_show_the_strength_of_either_sign_alone(name):
+    np.testing.assert_array_equal(paint(EVIDENCE, name), colorize(abs(EVIDENCE), name))
+    one_hue = name in ("red", "green")
+    together = colorize(abs(EVIDENCE) if one_hue else (EVIDENCE + 1) / 2, name)
+    np.testing.assert_array_equal(paint(EVIDENCE, name, signed=True), together)
+
+
+def test_jet_and_viridis_tell_the_signs_apart_from_blue_to_red_and_yellow():
+    for name, strongest in (("jet", [0]), ("viridis", [0, 1])):
+        against, for_it = paint(np.array([[-0.8, 1]]), name, signed=True)[0].astype(int)
+        assert against.argmax() == 2
+        assert min(for_it[channel] for channel in strongest) > for_it[2]
+
+
+def test_covering_keeps_red_red_and_blue_blue():
+    red = Image.new("RGB", (2, 1), (255, 0, 0))
+    blue = np.full((1, 2, 3), (0, 0, 255), np.uint8)
+    np.testing.assert_array_equal(cover(red, blue, np.array([[0, 1]]), 1), [[[255, 0, 0], [0, 0, 255]]])
+
+
+def test_what_is_weak_is_darkened_to_black(rng):
+    picture = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    strength = rng.random((5, 7))
+    expected = picture * np.minimum(1, 2 * strength)[:, :, None]
+    # One level for the mask's own 8 bits, half a level for the result's.
+    np.testing.assert_allclose(reveal(Image.fromarray(picture), strength), expected, atol=1.5)
+
+
+def border(region, width):
+    """Pixels of a region that have a pixel outside it within `width`, one pixel at a time."""
+    height, across = region.shape
+    found = np.zeros_like(region)
+    for row, column in np.argwhere(region):
+        rows = slice(max(0, row - width), min(height, row + width + 1))
+        columns = slice(max(0, column - width), min(across, column + width + 1))
+        found[row, column] = not region[rows, columns].all()
+    return found
+
+
+@pytest.mark.parametrize(("colour", "edge"), [((20, 0, 90), 255), ((240, 200, 20), 0)])
+@pytest.mark.parametrize(("side", "width"), [(9, 1), (450, 3)])
+def test_an_outline_runs_inside_the_region_and_its_edge_outside(rng, side, width, colour, edge):
+    inside = np.zeros((side, side + 2), bool)
+    inside[side // 3 : 2 * side // 3, : side // 2] = True
+    inside[side // 2, side // 4] = False
+    picture = rng.integers(0, 256, (*inside.shape, 3), dtype=np.uint8)
+    expected = picture.copy()
+    expected[border(~inside, width)] = edge
+    expected[border(inside, width)] = colour
+    np.testing.assert_array_equal(outline(Image.fromarray(picture), inside, colour), expected, strict=True)
+
+
+def test_a_region_of_all_or_nothing_has_no_outline(rng):
+    picture = Image.fromarray(rng.integers(0, 256, (4, 3, 3), dtype=np.uint8))
+    for inside in (np.zeros((4, 3), bool), np.ones((4, 3), bool)):
+        assert outline(picture, inside, (1, 2, 3)) == picture
+
+
 def test_wrong_options_are_refused():
     picture, heatmap = Image.new("RGB", (2, 2)), np.zeros((1, 1))
-    with pytest.raises(OptionError, match="no colour map 'rainbow': choose one of grey, inferno, jet, magma"):
+    with pytest.raises(OptionError, match="no colour map 'rainbow': choose one of green, grey, inferno, jet, magma"):
         blend(picture, heatmap, colormap="rainbow")
     for alpha in (-0.1, 1.1, float("nan")):
         with pytest.raises(OptionError, match="give an opacity between 0 and 1"):
