@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import grpc
 import numpy as np
 from gradcam_client import codec
 from gradcam_client.wire import gradcam_wire_pb2 as wire
+from PIL import Image
 
 H, W, BLOCK = 8, 12, 4
 TOP_K = 2
@@ -76,11 +78,21 @@ class ColourModel:
     """One version: says which colour an image is, and where that colour is."""
 
     description: dict = field(default_factory=manifest)
-    signatures: tuple[str, ...] = ("serving_default", "explain", "explain_gradcam_pp", "top_k", "predict", "describe")
+    signatures: tuple[str, ...] = (
+        "serving_default",
+        "explain",
+        "explain_gradcam_pp",
+        "top_k",
+        "predict",
+        "overlay",
+        "describe",
+    )
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if signature == "describe":
             return {"value": np.array([json.dumps(self.description).encode()], object)}
+        if signature == "overlay":
+            return self._overlay(inputs["image_bytes"], inputs["class_index"])
         images = inputs["images"]
         height, width, channels = self.description["input"]["shape"]
         if images.shape[1:] != (height, width, channels):
@@ -100,6 +112,19 @@ class ColourModel:
         if signature == "predict":
             del outputs["heatmap"], outputs["heatmap_peak"]
         return outputs
+
+    def _overlay(self, files: np.ndarray, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """[B] files -> [B] JPEGs in the pictures' own size, of the explained class's channel in grey, -1 of all."""
+        drawn = []
+        for file, index in zip(files, indices, strict=True):
+            if not file.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+                raise ValueError("a file is neither JPEG nor PNG")
+            with Image.open(io.BytesIO(file)) as picture:
+                grey = picture.convert("L") if index < 0 else picture.convert("RGB").getchannel(int(index))
+            buffer = io.BytesIO()
+            grey.save(buffer, "JPEG", quality=95)
+            drawn.append(buffer.getvalue())
+        return {"overlay_bytes": np.array(drawn, object)}
 
     def _answer(
         self, images: np.ndarray, predictions: np.ndarray, indices: np.ndarray, method: str
@@ -121,7 +146,7 @@ class ColourModel:
 class Server:
     """Serves `ColourModel`s by version under the name `colours`, with TensorFlow Serving's paths and status codes."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1:0", credentials=None, options=()) -> None:
         self.versions: dict[int, ColourModel] = {1: ColourModel()}
         self.requests: list[wire.PredictRequest] = []
         self.tamper = lambda response: response
@@ -130,7 +155,9 @@ class Server:
         """A (status code, details) that every Predict is refused with."""
         self.delay = None
         """An event that every Predict waits for."""
-        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        self.metadata: list[dict[str, str]] = []
+        """What came with each Predict."""
+        self._server = grpc.server(futures.ThreadPoolExecutor(4), options=(("grpc.so_reuseport", 0), *options))
         for service, method, handler, request, response in (
             ("PredictionService", "Predict", self._predict, wire.PredictRequest, wire.PredictResponse),
             ("ModelService", "GetModelStatus", self._status, wire.GetModelStatusRequest, wire.GetModelStatusResponse),
@@ -138,7 +165,11 @@ class Server:
             rpc = grpc.unary_unary_rpc_method_handler(handler, request.FromString, response.SerializeToString)
             generic = grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", {method: rpc})
             self._server.add_generic_rpc_handlers((generic,))
-        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        if credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, credentials)
+        self.target = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
         self._server.start()
 
     def signatures_asked(self) -> list[str]:
@@ -149,6 +180,7 @@ class Server:
 
     def _predict(self, request, context):
         self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
         if self.delay:
             self.delay.wait(20)
         if self.refuse:

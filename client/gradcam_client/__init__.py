@@ -8,6 +8,8 @@ with Client("localhost:8500", model="flowers") as client:
 ```
 """
 
+from typing import TYPE_CHECKING
+
 from gradcam_client.client import Client
 from gradcam_client.errors import (
     DeadlineExceeded,
@@ -25,11 +27,16 @@ from gradcam_client.errors import (
     UnknownClass,
 )
 from gradcam_client.manifest import Manifest, ModelInput
-from gradcam_client.options import UNSET
+from gradcam_client.options import UNSET, Tls
+from gradcam_client.outcomes import Outcome
 from gradcam_client.results import Explanation, Prediction, VersionStatus
+
+if TYPE_CHECKING:
+    from gradcam_client.aio import AsyncClient
 
 __all__ = [
     "UNSET",
+    "AsyncClient",
     "Client",
     "DeadlineExceeded",
     "Explanation",
@@ -42,11 +49,22 @@ __all__ = [
     "ModelInput",
     "ModelNotFound",
     "OptionError",
+    "Outcome",
     "Prediction",
     "ServerError",
     "ServerOverloaded",
     "ServerUnavailable",
     "SignatureNotFound",
+    "Tls",
     "UnknownClass",
     "VersionStatus",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # asyncio would be a part of the time that importing this package takes.
+    if name == "AsyncClient":
+        from gradcam_client.aio import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PREDICT_OUTPUTS: Final = (contract.PREDICTIONS, contract.CLASS_INDEX, contract.LABEL, contract.SCORE)
+_JPEG: Final = b"\xff\xd8\xff"
 EXPLAIN_OUTPUTS: Final = (*PREDICT_OUTPUTS, contract.HEATMAP, contract.HEATMAP_PEAK)
 
 
@@ -74,6 +75,18 @@ def read_top_k(
         if len(set(indices)) != classes:
             raise MalformedAnswer(f"the best classes of an image came as {indices}: one of them came twice")
     return rows
+
+
+def read_overlays(response: wire.PredictResponse, manifest: Manifest, files: Sequence[bytes]) -> list[bytes]:  # noqa: ARG001 - read as the others are
+    """One JPEG for each file of the request.
+
+    Raises:
+        MalformedAnswer: the answer is not what the contract says.
+    """
+    overlays: list[bytes] = _output(response, contract.OVERLAY_BYTES, "O", (len(files),)).tolist()
+    if not all(one.startswith(_JPEG) for one in overlays):
+        raise MalformedAnswer(f"output {contract.OVERLAY_BYTES!r} came with values that are no JPEG")
+    return overlays
 
 
 def _explanations(

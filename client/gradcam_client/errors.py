@@ -44,14 +44,20 @@ class ServerError(GradcamError):
     """The server refused the call, or could not be reached.
 
     Attributes:
-        target: the server's address, `host:port`.
+        target: the server's address, as the client was given it.
         status: name of the gRPC status, such as `"UNAVAILABLE"`.
+        details: what the server said, or gRPC in its place.
     """
 
-    def __init__(self, message: str, *, target: str, status: str) -> None:
+    def __init__(self, message: str, *, target: str, status: str, details: str = "") -> None:
         super().__init__(message)
         self.target = target
         self.status = status
+        self.details = details
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors go from process to process, with the workers of a pool; what is given by keyword alone would be lost.
+        return _rebuilt, (type(self), str(self), self.target, self.status, self.details)
 
 
 class ServerUnavailable(ServerError):  # noqa: N818
@@ -76,3 +82,7 @@ class InvalidRequest(ServerError):  # noqa: N818
 
 class ServerOverloaded(ServerError):  # noqa: N818
     """A limit of the server is reached: threads, queue or memory."""
+
+
+def _rebuilt(kind: type[ServerError], message: str, target: str, status: str, details: str) -> ServerError:
+    return kind(message, target=target, status=status, details=details)

@@ -35,6 +35,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SENT_AS_THEY_ARE: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 # What Pillow's decoders raise on files that are cut off or altered.
 _BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error)
 
@@ -61,19 +62,52 @@ def read(source: Source) -> Image.Image:
         return _decode(io.BytesIO(source), f"the image of {len(source)} bytes")
     if not isinstance(source, str | os.PathLike):
         raise ImageError(f"{type(source).__name__} given as image: give a path, bytes, Pillow image or uint8 array")
-    path = Path(source)
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder, not an image file")
+    path = _path(source)
     return _decode(path, str(path))
 
 
-def read_all(source: Source | Sequence[Source]) -> list[Image.Image]:
+def read_all(source: Source | Sequence[Source], *, strict: bool = True) -> list[Image.Image | ImageError]:
     """Read one picture, or each of a list.
+
+    Returns:
+        The pictures; where not `strict`, with the error in the place of each of a list that cannot be read.
 
     Raises:
         ImageError: as `read` does; in a list, for the first that fails.
     """
-    return [read(one) for one in source] if isinstance(source, list | tuple) else [read(source)]  # type: ignore[arg-type]
+    if not isinstance(source, list | tuple):
+        return [read(source)]  # type: ignore[arg-type]
+    return [read(one) if strict else read_or_error(one) for one in source]
+
+
+def read_or_error(source: Source) -> Image.Image | ImageError:
+    """Read a picture as `read` does, and hand on what is wrong with it where it cannot be."""
+    try:
+        return read(source)
+    except ImageError as error:
+        return error
+
+
+def encoded(source: Source | Sequence[Source]) -> list[bytes]:
+    """The files of one picture, or of each of a list, as a server decodes them: JPEG or PNG, unchanged if they are.
+
+    Raises:
+        ImageError: as `read` does; files that go unchanged are not decoded here.
+    """
+    return [_file(one) for one in source] if isinstance(source, list | tuple) else [_file(source)]  # type: ignore[arg-type]
+
+
+def _file(source: Source) -> bytes:
+    file = source
+    if isinstance(source, str | os.PathLike):
+        path = _path(source)
+        with _refusing(str(path)):
+            file = path.read_bytes()
+    if isinstance(file, bytes) and file.startswith(_SENT_AS_THEY_ARE):
+        return file
+    buffer = io.BytesIO()
+    read(source).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def fit(image: Image.Image, shape: tuple[int, int, int]) -> Array:
@@ -112,7 +146,17 @@ def _from_array(array: Array) -> Image.Image:
     return _upright_rgb(Image.fromarray(array))
 
 
+def _path(source: str | os.PathLike[str]) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, not an image file")
+    return path
+
+
 def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
+    size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size if file.is_file() else None
+    if size == 0:
+        raise ImageError(f"{name}: is empty")
     with _refusing(name), Image.open(file) as image:
         return _upright_rgb(image)
 

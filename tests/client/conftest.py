@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from colour_server import Server
 from gradcam_client import Client
+from on_a_loop import ClientOnALoop
 from PIL import Image
 
 
@@ -14,9 +15,15 @@ def server():
     running.stop()
 
 
+@pytest.fixture(params=[Client, ClientOnALoop], ids=["sync", "async"])
+def connect(request):
+    """Makes a client, of each kind in turn."""
+    return request.param
+
+
 @pytest.fixture
-def client(server):
-    with Client(server.target, model="colours") as opened:
+def client(server, connect):
+    with connect(server.target, model="colours") as opened:
         yield opened
 
 

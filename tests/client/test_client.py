@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 from colour_server import LABELS, ColourModel, channel_maps, classify, manifest
-from gradcam_client import Client, codec
+from gradcam_client import codec
 from gradcam_client.errors import (
     IncompatibleModel,
     OptionError,
@@ -112,9 +112,9 @@ def test_the_manifest_is_read_once_for_each_version(client, server, pictures):
     assert server.signatures_asked().count("describe") == 2
 
 
-def test_a_pinned_version_is_asked_for_in_every_call(server, pictures):
+def test_a_pinned_version_is_asked_for_in_every_call(connect, server, pictures):
     server.versions[2] = ColourModel()
-    with Client(server.target, model="colours", version=1) as client:
+    with connect(server.target, model="colours", version=1) as client:
         assert client.explain(pictures[0]).model_version == 1
         assert client.describe().version == 1
     assert {request.model_spec.version.value for request in server.requests} == {1}
@@ -137,7 +137,7 @@ def test_a_version_with_other_labels_is_asked_for_the_label_not_the_index(client
     assert client.explain(pictures[0], label="scarlet").class_index == 2
 
 
-def test_versions_that_never_agree_are_refused(server, pictures):
+def test_versions_that_never_agree_are_refused(connect, server, pictures):
     versions = iter(range(10, 99))
     for number in range(1, 99):
         server.versions[number] = ColourModel(manifest(labels=[f"{number}a", f"{number}b", f"{number}c"]))
@@ -147,7 +147,7 @@ def test_versions_that_never_agree_are_refused(server, pictures):
         return response
 
     server.tamper = rename
-    with Client(server.target, model="colours") as client, pytest.raises(IncompatibleModel, match="another version 3"):
+    with connect(server.target, model="colours") as client, pytest.raises(IncompatibleModel, match="another version 3"):
         client.explain(pictures[0])
 
 
@@ -199,7 +199,7 @@ def test_one_sigmoid_decides_between_two_classes(client, server, pictures):
     assert client.explain(pictures[0], class_index=1).top() == [("dog", 0.75), ("cat", 0.25)]
 
 
-def test_answers_above_grpcs_own_limit_arrive(server, pictures):
+def test_answers_above_grpcs_own_limit_arrive(connect, server, pictures):
     grid = (700, 700)
     server.versions[1].description = manifest(explanation=manifest()["explanation"] | {"grid": list(grid)})
 
@@ -210,7 +210,7 @@ def test_answers_above_grpcs_own_limit_arrive(server, pictures):
         return response
 
     server.tamper = enlarge
-    with Client(server.target, model="colours") as client:
+    with connect(server.target, model="colours") as client:
         assert client.explain(pictures[:4])[3].heatmap.shape == grid
 
 

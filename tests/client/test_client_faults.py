@@ -4,7 +4,7 @@ import grpc
 import numpy as np
 import pytest
 from colour_server import manifest
-from gradcam_client import Client, codec
+from gradcam_client import codec
 from gradcam_client.errors import (
     DeadlineExceeded,
     IncompatibleModel,
@@ -24,10 +24,10 @@ def test_an_image_that_cannot_be_read_is_refused_before_any_call(client, server)
     assert server.requests == []
 
 
-def test_nobody_answers(server, pictures):
+def test_nobody_answers(connect, server, pictures):
     server.stop()
     with (
-        Client(server.target, model="colours") as client,
+        connect(server.target, model="colours") as client,
         pytest.raises(ServerUnavailable, match=f"{server.target}: no server answers: is it running") as caught,
     ):
         client.explain(pictures[0])
@@ -35,17 +35,17 @@ def test_nobody_answers(server, pictures):
     assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
-def test_an_unknown_model_or_version(server, pictures):
+def test_an_unknown_model_or_version(connect, server, pictures):
     for options in ({"model": "flowers"}, {"model": "colours", "version": 9}):
-        with Client(server.target, **options) as client:
+        with connect(server.target, **options) as client:
             for call in (client.describe, client.status, lambda: client.explain(pictures[0])):
                 with pytest.raises(ModelNotFound, match=r"is served \(NOT_FOUND: Servable"):
                     call()
 
 
-def test_the_deadline_is_kept(server, pictures):
+def test_the_deadline_is_kept(connect, server, pictures):
     server.delay = threading.Event()
-    with Client(server.target, model="colours", timeout=0.05) as client:
+    with connect(server.target, model="colours", timeout=0.05) as client:
         with pytest.raises(DeadlineExceeded, match="no answer in time: give a longer timeout"):
             client.explain(pictures[0])
         threading.Timer(0.2, server.delay.set).start()
@@ -156,10 +156,10 @@ def test_a_heatmap_that_lost_its_values_is_no_empty_heatmap(client, server, pict
         ({"timeout": float("nan")}, "timeout nan: give seconds above 0"),
     ],
 )
-def test_wrong_options_are_refused_where_they_are_given(options, message):
-    target = options.pop("target", "localhost:8500")
+def test_wrong_options_are_refused_where_they_are_given(connect, options, message):
+    given = {"target": "localhost:8500", "model": "colours"} | options
     with pytest.raises(OptionError, match=message):
-        Client(target, **{"model": "colours"} | options)
+        connect(given.pop("target"), **given)
 
 
 def test_a_wrong_deadline_of_a_call_is_refused(client, server):

@@ -199,8 +199,11 @@ def test_what_is_no_image_at_all_is_refused(tmp_path):
         images.read(tmp_path / "absent.png")
     with pytest.raises(ImageError, match="is a folder, not an image file"):
         images.read(tmp_path)
-    with pytest.raises(ImageError, match="the image of 0 bytes: is not an image that Pillow can read"):
+    with pytest.raises(ImageError, match="the image of 0 bytes: is empty"):
         images.read(b"")
+    (tmp_path / "nothing.png").touch()
+    with pytest.raises(ImageError, match=r"nothing\.png: is empty"):
+        images.read(tmp_path / "nothing.png")
     with pytest.raises(ImageError, match="int given as image"):
         images.read(3)
     (tmp_path / "text.jpg").write_text("no picture")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from colour_server import FURTHER, LABELS, ColourModel, channel_maps, classify, manifest
-from gradcam_client import Client, codec
+from gradcam_client import codec
 from gradcam_client.errors import OptionError, SignatureNotFound, UnknownClass
 from gradcam_client.images import fit
 
@@ -93,10 +93,10 @@ def test_without_a_method_the_answering_versions_own_is_named(client, server, pi
     assert found.method == "gradcam++"
 
 
-def test_a_signature_that_the_manifest_promises_and_the_model_lacks_is_named(server, pictures):
+def test_a_signature_that_the_manifest_promises_and_the_model_lacks_is_named(connect, server, pictures):
     server.versions[1].signatures = ("serving_default", "describe")
     with (
-        Client(server.target, model="colours") as client,
+        connect(server.target, model="colours") as client,
         pytest.raises(SignatureNotFound, match='"explain_gradcam_pp" not found'),
     ):
         client.explain(pictures[0], method="gradcam++")

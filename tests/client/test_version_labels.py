@@ -5,7 +5,7 @@ import json
 import grpc
 import pytest
 from colour_server import ColourModel, Server, manifest
-from gradcam_client import Client, ModelNotFound, OptionError
+from gradcam_client import ModelNotFound, OptionError
 from gradcam_client.cli import main
 
 
@@ -44,12 +44,12 @@ def server():
 
 
 @pytest.fixture
-def ask(server):
+def ask(connect, server):
     """Open a client by the version or label it asks for."""
     opened = []
 
     def ask(**which):
-        opened.append(Client(server.target, model="colours", **which))
+        opened.append(connect(server.target, model="colours", **which))
         return opened[-1]
 
     yield ask
@@ -132,14 +132,14 @@ def test_a_label_of_a_version_that_is_not_loaded_is_not_found(ask, server, pictu
         ({"label": "caf\udce9"}, r"label 'caf\\udce9': is no text that can be sent"),
     ],
 )
-def test_labels_that_cannot_be_are_refused(which, message):
+def test_labels_that_cannot_be_are_refused(connect, which, message):
     with pytest.raises(OptionError, match=message):
-        Client("localhost:1", model="colours", **which)
+        connect("localhost:1", model="colours", **which)
 
 
-def test_a_models_name_that_cannot_be_sent_is_refused():
+def test_a_models_name_that_cannot_be_sent_is_refused(connect):
     with pytest.raises(OptionError, match=r"model 'caf\\udce9': is no text that can be sent"):
-        Client("localhost:1", model="caf\udce9")
+        connect("localhost:1", model="caf\udce9")
 
 
 def test_every_command_asks_by_label(server, pictures, tmp_path, capsys):
