@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from colour_server import LABELS, ColourModel, classify, manifest
+from report_page import page_data
 from gradcam_client.cli import main
 from gradcam_client.images import fit, read
 from gradcam_client.overlay import blend, colorize, upsample
@@ -85,7 +86,7 @@ def test_images_of_one_stem_get_files_of_their_own(run, folder, tmp_path):
     overlays = [json.loads(line)["overlay"] for line in out]
     assert code == 0
     assert len({path.casefold() for path in overlays}) == 13
-    assert len(list((tmp_path / "out").iterdir())) == 26
+    assert len(list((tmp_path / "out").glob("*.png"))) == 26
 
 
 def test_colormap_and_opacity_are_chosen(run, folder, tmp_path):
@@ -146,7 +147,7 @@ def test_errors_are_one_line_without_a_traceback(run, server, folder, tmp_path):
     (tmp_path / "file").write_text("")
     for arguments, message in (
         (("describe",), "no such model or version is served"),
-        (("explain", empty), "the folder holds no image (.bmp .gif"),
+        (("explain", empty), "the folder holds no image (.avif .bmp"),
         (("explain", folder / "p1.png", "--out", tmp_path / "file"), "File exists"),
         (("explain", folder / "p1.png", "--report", tmp_path), "Is a directory"),
     ):
@@ -168,7 +169,7 @@ def test_errors_are_one_line_without_a_traceback(run, server, folder, tmp_path):
     [
         ([], "the following arguments are required: COMMAND"),
         (["explain", "a.png"], "the following arguments are required: --model"),
-        (["explain", "--model", "m"], "the following arguments are required: IMAGE"),
+        (["explain", "--model", "m"], "the following arguments are required: PATH"),
         (["explain", "a.png", "--model", "m", "--alpha", "1.5"], "invalid opacity value: '1.5'"),
         (["explain", "a.png", "--model", "m", "--colormap", "rainbow"], "invalid choice: 'rainbow'"),
         (["explain", "a.png", "--model", "m", "--timeout", "soon"], "invalid seconds value: 'soon'"),
@@ -192,14 +193,8 @@ def test_a_timeout_may_be_lifted(run, folder):
 def test_the_report_is_written(run, folder, tmp_path):
     code, _, _ = run("explain", folder, "--report", tmp_path / "report.html")
     assert code == 0
-    assert (tmp_path / "report.html").read_text().count("<article") == 10
-
-
-def test_progress_is_shown_on_a_terminal_alone(run, folder, monkeypatch):
-    assert run("predict", folder)[2] == []
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    _, _, err = run("predict", folder)
-    assert err[-1].endswith("10/10 images")
+    pictures = page_data(tmp_path / "report.html")["pictures"]
+    assert [picture["name"] for picture in pictures] == sorted(str(path) for path in folder.glob("p*"))
 
 
 def test_a_name_that_is_not_unicode_comes_out_as_it_went_in(server, folder):

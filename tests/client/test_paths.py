@@ -1,5 +1,6 @@
 """Whatever an image or a class is called, its results are files of their own in the folder that was asked for."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from colour_server import ColourModel, manifest
 from gradcam_client.cli import main
-from gradcam_client.paths import class_stem, one_line, unique_stems
+from gradcam_client.errors import ImageError
+from gradcam_client.paths import check_writable, class_stem, expand, one_line, unique_stems
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -48,7 +50,7 @@ def test_results_of_an_oddly_named_picture_lie_in_the_folder(server, pictures, t
     assert explain(server, out, folder / name) == 0
     overlay = Path(json.loads(capsys.readouterr().out)["overlay"])
     assert overlay.parent == out
-    assert len(list(out.iterdir())) == 2
+    assert len(list(out.glob("*.png"))) == 2
     assert everything_under(tmp_path) - before == {
         out.parent.relative_to(tmp_path),
         out.relative_to(tmp_path),
@@ -62,7 +64,8 @@ def test_a_picture_named_by_another_folder_keeps_its_name_alone(server, pictures
     monkeypatch.chdir(tmp_path / "here")
     assert explain(server, "out", "../above.png", tmp_path / "above.png") == 0
     assert {path.name for path in Path("out").iterdir()} == {
-        f"above{number}_{kind}.png" for number in ("", "-2") for kind in ("overlay", "heatmap")
+        "results.jsonl",
+        *(f"above{number}_{kind}.png" for number in ("", "-2") for kind in ("overlay", "heatmap")),
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["above.png", "here"]
 
@@ -83,8 +86,8 @@ def test_a_name_as_long_as_a_name_may_be_is_shortened(server, pictures, tmp_path
     for top_k, files in ((False, 4), (True, 12)):
         out = tmp_path / f"out{files}"
         assert explain(server, out, *sorted(tmp_path.glob("*.png")), top_k=top_k) == 0
-        assert len(list(out.iterdir())) == files
-        assert all(path.name.startswith("é" * 75) for path in out.iterdir())
+        assert len(list(out.glob("*.png"))) == files
+        assert all(path.name.startswith("é" * 75) for path in out.glob("*.png"))
 
 
 def test_classes_of_any_name_get_files_in_the_folder(server, pictures, tmp_path, capsys):
@@ -98,7 +101,7 @@ def test_classes_of_any_name_get_files_in_the_folder(server, pictures, tmp_path,
         records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert {record["label"] for record in records} == set(labels)
         assert {Path(record["overlay"]).parent for record in records} == {out}
-        assert len(list(out.iterdir())) == 6
+        assert len(list(out.glob("*.png"))) == 6
         assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outs", "p.png"]
 
@@ -160,4 +163,75 @@ def test_a_picture_of_results_is_no_other_pictures_result(server, tmp_path, caps
     for number, name in enumerate(("a", "a_overlay", "a_heatmap")):
         Image.fromarray(np.full((9, 9, 3), number, np.uint8)).save(tmp_path / f"{name}.png")
     assert explain(server, tmp_path / "out", *sorted(tmp_path.glob("*.png"))) == 0
-    assert len(list((tmp_path / "out").iterdir())) == 6
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Images in two folders, one of them with a pattern's characters in its name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.jpg", "a/2.PNG", "a/notes.txt", "a/deep/3.jpg", "b [x]/4.jpg", "5.jpg", "*.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["a"], ["a/1.jpg", "a/2.PNG"]),
+        (["a/*"], ["a/1.jpg", "a/2.PNG"]),
+        (["a/**/*.jpg"], ["a/1.jpg", "a/deep/3.jpg"]),
+        (["?.jpg", "a/[13].*"], ["*.jpg", "5.jpg", "a/1.jpg"]),
+        (["*.jpg"], ["*.jpg"]),
+        (["b [x]"], ["b [x]/4.jpg"]),
+        (["b [x]/4.jpg", "absent.jpg", "a/notes.txt"], ["b [x]/4.jpg", "absent.jpg", "a/notes.txt"]),
+    ],
+)
+def test_folders_and_patterns_stand_for_their_images(tree, names, found):
+    assert expand(names, None) == [Path(name) for name in found]
+
+
+def test_standard_input_lists_files_and_folders_by_their_bytes(tree):
+    lines = io.BytesIO(b"5.jpg\n\na\r\n*.jpg\ncaf\xe9 1.png")
+    expected = ["a/1.jpg", "5.jpg", "a/1.jpg", "a/2.PNG", "*.jpg", "caf\udce9 1.png", "5.jpg"]
+    assert expand(["a/1.jpg", "-", "5.jpg"], lines) == [Path(name) for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "message"),
+    [
+        ("a/*.gif", None, r"a/\*\.gif: no image matches this pattern"),
+        ("a/*.txt", None, "no image matches this pattern"),
+        ("-", io.BytesIO(b"\n\r\n"), "standard input names no image: give one path a line"),
+        ("-", None, "standard input names no image"),
+        ("-", io.BytesIO(b"empty\n"), "empty: the folder holds no image"),
+    ],
+)
+def test_what_names_no_image_is_refused(tree, name, listed, message):
+    (tree / "empty").mkdir()
+    with pytest.raises(ImageError, match=message):
+        expand([name], listed)
+
+
+def test_stems_of_an_earlier_run_are_kept_and_given_to_nobody_else():
+    kept = {"x/a.png": "a", "y/a.png": "A-2"}
+    paths = [Path(name) for name in ("w/a.png", "y/a.png", "x/a.png", "z/a.png")]
+    assert unique_stems(paths, kept) == ["a-3", "A-2", "a", "a-4"]
+
+
+def test_a_hundred_thousand_files_of_one_name_are_numbered_at_once():
+    stems = unique_stems([Path(f"{number}/image.png") for number in range(100_000)])
+    assert (stems[0], stems[1], stems[-1]) == ("image", "image-2", "image-100000")
+
+
+def test_a_file_is_known_to_be_writable_without_a_trace(tmp_path):
+    there = tmp_path / "there"
+    there.write_text("kept")
+    check_writable(there)
+    check_writable(tmp_path / "new")
+    assert there.read_text() == "kept"
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(IsADirectoryError, match="Is a directory"):
+        check_writable(tmp_path)
