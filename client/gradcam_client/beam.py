@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gradcam_client.client import Client
-from gradcam_client.errors import OptionError
+from gradcam_client.errors import GradcamError, IncompatibleModel, ModelNotFound, OptionError
+from gradcam_client.many import ManyOptions
+from gradcam_client.outcomes import Outcome
 
 try:
     import apache_beam as beam
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gradcam_client.images import Source
-    from gradcam_client.outcomes import Outcome
+
+_FOR_ALL_IMAGES: Final = (OptionError, IncompatibleModel, ModelNotFound)
+"""What no image can be answered after; raised, the runner tries again, and then says so."""
 
 EXPLAINED: Final = "explained"
 FAILED: Final = "failed"
@@ -61,8 +65,9 @@ class ExplainImages(beam.PTransform):
 
     Its outputs:
         `explained`: pairs `(key, Explanation)`, or with `top_k` `(key, list of T Explanations, best class first)`.
-        `failed`: a `Failure` for each image that was not explained. No failure ends the pipeline, an absent server
-            included: hold the count of `failed` against what may fail.
+        `failed`: a `Failure` for each image that was not explained, also where the server did not answer: hold their
+            count against what may fail. The pipeline itself fails where no image can be answered: there is no such
+            model, class or method, or the model does not describe itself.
 
     Its metrics: the counters `explained`, `failed` (images) and `calls`, and the distribution `milliseconds` of a call,
     in the namespace `gradcam_client.beam.ExplainImages`.
@@ -84,7 +89,7 @@ class ExplainImages(beam.PTransform):
             worker process opens one connection for all of its threads. A `token` that is a function is carried to them.
 
     Raises:
-        OptionError: an argument has a value it cannot have.
+        OptionError: an argument has a value it cannot have, or excludes another.
 
     Example:
         ```python
@@ -109,18 +114,15 @@ class ExplainImages(beam.PTransform):
         **connection: Any,
     ) -> None:
         super().__init__()
-        for name, count in (("batch_size", batch_size), ("concurrency", concurrency)):
-            if count < 1:
-                raise OptionError(f"{name} {count}: give 1 or more")
-        if class_index is not None and class_label is not None:
-            raise OptionError(f"class index {class_index} and label {class_label!r} were both given: give one of them")
-        # Opens nothing yet: a wrong argument is told where the pipeline is written, not by a worker.
+        if batch_size < 1:
+            raise OptionError(f"batch_size {batch_size}: give 1 or more")
+        question = {"class_index": class_index, "label": class_label, "method": method, "top_k": top_k}
+        question["concurrency"] = concurrency
+        # A wrong argument is told where the pipeline is written, not by a worker; neither of these connects.
+        ManyOptions(images=(), **question)
         Client(target, model=model, **connection).close()
         self._batch_size = batch_size
-        asked = {"class_index": class_index, "label": class_label, "method": method, "top_k": top_k}
-        self._explain = _Explain(
-            {"target": target, "model": model, **connection}, {**asked, "concurrency": concurrency}
-        )
+        self._explain = _Explain({"target": target, "model": model, **connection}, question)
 
     def expand(self, images: Any) -> Any:
         """The outputs `explained` and `failed`."""
@@ -149,14 +151,26 @@ class _Explain(beam.DoFn):
 
     def process(self, batch: Sequence[Any]) -> Iterator[Any]:
         keys, images = zip(*map(_keyed, batch), strict=True)
-        outcomes = list(self._client.explain_many(images, **self._question))
+        outcomes = self._outcomes(images)
         self._count(outcomes)
-        for key, image, outcome in zip(keys, images, outcomes, strict=True):
+        for key, outcome in zip(keys, outcomes, strict=True):
             if outcome.error is None:
                 yield key, outcome.result
             else:
-                failure = Failure(key=key, image=image, error=type(outcome.error).__name__, message=str(outcome.error))
+                error, message = type(outcome.error).__name__, str(outcome.error)
+                failure = Failure(key=key, image=outcome.source, error=error, message=message)
                 yield beam.pvalue.TaggedOutput(FAILED, failure)
+
+    def _outcomes(self, images: Sequence[Source]) -> list[Outcome]:
+        try:
+            return list(self._client.explain_many(images, **self._question))
+        except _FOR_ALL_IMAGES:
+            raise
+        except GradcamError as error:
+            return [
+                Outcome(position=position, source=image, result=None, error=error, seconds=0.0)
+                for position, image in enumerate(images)
+            ]
 
     def _count(self, outcomes: Iterable[Outcome]) -> None:
         # The outcomes of one call stand together and have its seconds; those of images that were not sent have none.

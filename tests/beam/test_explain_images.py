@@ -19,6 +19,8 @@ from gradcam_client.beam import ExplainImages
 from gradcam_client.errors import OptionError
 from PIL import Image
 
+RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+"""The DirectRunner's own in Python; by that name, Beam would look on the network for another one first."""
 IMAGES = 24
 WORKERS = {
     "one": [],
@@ -84,7 +86,7 @@ def asked_directly(server, images, **question) -> list[tuple]:
 
 def run(elements, transform, check_explained, check_failed=None, workers=()):
     """Run a pipeline; return its metrics by name: counts, or the distribution."""
-    pipeline = beam.Pipeline("FnApiRunner", options=PipelineOptions(list(workers)))
+    pipeline = beam.Pipeline(RUNNER, options=PipelineOptions(list(workers)))
     found = pipeline | beam.Create(elements) | beam.Reshuffle() | transform
     # A second shuffle: what was found must bear the way between workers.
     explained = (
@@ -134,7 +136,7 @@ def test_class_and_method_are_those_asked_for(server, paths, asked, directly):
 def test_top_k_answers_a_list_for_each_image(server, paths):
     with Client(server.target, model="colours") as client:
         expected = [(path, [plain(one) for one in client.top_k(path)]) for path in paths[:9]]
-    pipeline = beam.Pipeline("FnApiRunner")
+    pipeline = beam.Pipeline(RUNNER)
     found = pipeline | beam.Create(paths[:9]) | ExplainImages(server.target, model="colours", top_k=True)
     ranked = found.explained | beam.MapTuple(lambda key, ranked: (key, [plain(one) for one in ranked]))
     assert_that(ranked, equal_to(expected))
@@ -146,7 +148,7 @@ def test_the_version_asked_for_answers(server):
     elements = [("first", png())]
     labels = {}
     for version in (1, 2):
-        pipeline = beam.Pipeline("FnApiRunner")
+        pipeline = beam.Pipeline(RUNNER)
         found = pipeline | beam.Create(elements) | ExplainImages(server.target, model="colours", version=version)
         labels[version] = {1: LABELS[0], 2: "one"}[version]
         assert_that(found.explained | beam.MapTuple(lambda _, one: one.label), equal_to([labels[version]]))
@@ -191,11 +193,19 @@ def test_an_absent_server_fails_images_not_the_pipeline(paths):
     assert (metrics.get("explained", 0), metrics["failed"]) == (0, IMAGES)
 
 
-def test_a_class_the_model_does_not_have_is_a_failure(server, paths):
-    def failures_are(found):
-        assert [failure.error for failure in found] == ["UnknownClass"] * 3
-
-    run(paths[:3], ExplainImages(server.target, model="colours", class_label="mauve"), is_empty(), failures_are)
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"model": "colours", "class_label": "mauve"}, "no class 'mauve'"),
+        ({"model": "colours", "method": "scorecam"}, "'scorecam'"),
+        ({"model": "shapes"}, "no such model or version is served"),
+    ],
+)
+def test_a_question_that_no_image_can_be_answered_to_fails_the_pipeline(server, paths, asked, words):
+    pipeline = beam.Pipeline(RUNNER)
+    _ = pipeline | beam.Create(paths[:3]) | ExplainImages(server.target, **asked)
+    with pytest.raises(Exception, match=words):
+        pipeline.run()
 
 
 def test_calls_are_counted_and_timed(server, paths):
@@ -233,7 +243,8 @@ def test_copies_of_the_transform_share_one_connection_and_the_last_closes_it(ser
     ("arguments", "words"),
     [
         ({"batch_size": 0}, "batch_size 0: give 1 or more"),
-        ({"concurrency": -1}, "concurrency -1: give 1 or more"),
+        ({"concurrency": -1}, "concurrency -1: give the number of calls at a time, from 1 up"),
+        ({"top_k": True, "method": "gradcam++"}, "top_k explains the best classes by the model's own method"),
         ({"class_index": 1, "class_label": "red"}, "class index 1 and label 'red' were both given: give one of them"),
         ({"version": -3}, "version -3: give a number from 0 up"),
         ({"timeout": 0}, "timeout 0: give seconds above 0"),
