@@ -20,6 +20,8 @@ LABELS = ("red", "green", "blue")
 FURTHER = {"explain_gradcam": "gradcam", "explain_gradcam_pp": "gradcam++"}
 """Signatures of methods that are not the version's own."""
 
+SIGNATURES = ("serving_default", "explain", "explain_gradcam_pp", "top_k", "predict", "overlay", "describe")
+
 
 def manifest(**changes) -> dict:
     """What a version with the tests' input and labels says of itself; `changes` replace top-level keys."""

@@ -118,12 +118,7 @@ class AsyncClient(Connected):
         return await self._answer(image, self._model.predict(pictures), timeout)
 
     async def overlay(
-        self,
-        image: Source,
-        *,
-        class_index: int | None = None,
-        label: str | None = None,
-        timeout: GivenTimeout = UNSET,
+        self, image: Source, *, class_index: int | None = None, label: str | None = None, timeout: GivenTimeout = UNSET
     ) -> bytes:
         """Ask for the image with its heatmap over it, a JPEG that the server draws: see `Client.overlay`."""
         choices = class_choices(1, class_index, label)

@@ -159,12 +159,7 @@ class Client(Connected):
         return self._answer(image, self._model.predict(images.read_all(image, strict=strict)), timeout)
 
     def overlay(
-        self,
-        image: Source,
-        *,
-        class_index: int | None = None,
-        label: str | None = None,
-        timeout: GivenTimeout = UNSET,
+        self, image: Source, *, class_index: int | None = None, label: str | None = None, timeout: GivenTimeout = UNSET
     ) -> bytes:
         """Ask for the image with its heatmap over it, as the server draws it: a finished JPEG in the image's own size.
 
@@ -193,7 +188,9 @@ class Client(Connected):
         Args:
             images: what `explain` takes, from a list, a generator or any other iterable.
             concurrency: the most calls under way at a time.
-            class_index, label, method: as in `explain`, for all images.
+            class_index: the class to explain in every image; -1 is the predicted class.
+            label: the class to explain by its name, likewise.
+            method: the CAM method, as in `explain`.
             top_k: whether to explain the best T classes of each image, as `top_k` does.
             timeout: seconds for each call.
 

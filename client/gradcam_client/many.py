@@ -68,7 +68,8 @@ class ManyOptions:
             raise OptionError(f"{type(self.images).__name__} given as images: give an iterable of them, such as a list")
         if type(self.concurrency) is not int or self.concurrency < 1:
             raise OptionError(f"concurrency {self.concurrency}: give the number of calls at a time, from 1 up")
-        if self.top_k and (self.choice is not None or self.method is not None):
+        chosen = self.choice
+        if self.top_k and (chosen is not None or self.method is not None):
             raise OptionError("top_k explains the best classes by the model's own method: give no class and no method")
 
     @property
