@@ -3,18 +3,19 @@
 const THUMB_PIXELS = 200;
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const colours = bytes(data.colours);
+const colours = bytes(data.colours), cover = bytes(data.cover);
 const at = (id) => document.getElementById(id);
 const decimal = (value) => value === null ? "not a number" : value.toFixed(3);
 const collator = new Intl.Collator(undefined, { numeric: true });
 
 for (const picture of data.pictures) {
   picture.scene = `data:image/jpeg;base64,${picture.scene}`;
-  for (const map of picture.maps) {
-    map.cells = bytes(map.cells);
-    map.empty = !map.cells.some(Boolean);
-  }
+  for (const map of picture.maps) map.cells = bytes(map.cells);
 }
+
+const draw = (canvas, map, size, kind) => kind === "heatmap"
+  ? paint(canvas, map.cells, map.grid, ...size, colours)
+  : paint(canvas, map.cells, map.grid, ...size, cover, data.outlines);
 
 // One entry a picture: `map` is the one of the class that the page shows.
 const entries = data.pictures.map((picture, position) => ({ picture, position, map: picture.maps[0], card: null }));
@@ -25,7 +26,7 @@ const card = (entry) => {
   const image = element("img", { alt: "", decoding: "async" }), canvas = element("canvas");
   const frame = element("span", {}, image, canvas);
   Object.assign(frame.style, { width: `${width}%`, height: `${height}%` });
-  const label = element("b"), score = element("b"), name = element("span", { title: entry.picture.name }, element("bdi", {}, entry.picture.name));
+  const label = element("b"), score = element("b"), name = element("span", { title: entry.picture.name }, element("bdi", {}, entry.picture.name.split(/[\\/]/).at(-1)));
   const peak = element("span");
   const caption = element("span", { className: "caption" }, label, score, name, peak);
   const button = element("button", { type: "button", className: "card", tabIndex: -1 }, element("span", { className: "thumb" }, frame), caption);
@@ -46,7 +47,7 @@ const near = new IntersectionObserver((seen) => {
     const { card, picture, map } = byItem.get(target);
     near.unobserve(target);
     card.image.src = picture.scene;
-    paint(card.canvas, map.cells, map.grid, ...fit(picture.size, THUMB_PIXELS), colours, false);
+    draw(card.canvas, map, fit(picture.size, THUMB_PIXELS), "overlay");
   }
 }, { rootMargin: "500px" });
 
@@ -151,7 +152,7 @@ const tellFailures = () => {
 };
 
 const opened = new Opened(document.querySelector("dialog"), {
-  colours,
+  draw,
   neighbours: () => shown,
   closed: (entry) => {
     if (!entry.card.item.isConnected) return;
@@ -165,7 +166,11 @@ for (const entry of entries) {
   byItem.set(entry.card.item, entry);
 }
 tellFailures();
-paint(document.querySelector(".scale canvas"), Uint8Array.from({ length: 256 }, (_, value) => value), [1, 256], 256, 1, colours, true);
+const [first, last, ...ends] = data.scale;
+paint(document.querySelector(".scale canvas"), [first, last], [1, 2], 256, 1, colours);
+document.querySelectorAll(".scale span").forEach((word, index) => { word.textContent = ends[index]; });
+document.querySelector(".empty").textContent = data.empty;
+document.body.classList.toggle("grey", data.grey);
 for (const slider of [at("alpha"), at("opened-alpha")]) slider.addEventListener("input", () => setOpacity(slider.value));
 setOpacity(Math.round(100 * data.alpha));
 
@@ -176,7 +181,8 @@ at("rank").addEventListener("change", () => showRank(Number(at("rank").value)));
 
 const controls = at("controls");
 controls.addEventListener("submit", (event) => event.preventDefault());
-for (const kind of ["input", "change"]) at("filters").addEventListener(kind, (event) => { if (event.target.id !== "rank") apply(); });
+// Not on "change": a click on a card takes the focus from a field, and a card that moves meanwhile is not clicked.
+at("filters").addEventListener("input", (event) => { if (event.target.id !== "rank") apply(); });
 // The form's fields are empty only after this event.
 controls.addEventListener("reset", () => setTimeout(() => { setOpacity(Math.round(100 * data.alpha)); showRank(0); }));
 at("cards").addEventListener("keydown", walk);

@@ -12,14 +12,13 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from PIL import Image
-
-from gradcam_client.overlay import colorize, coverage, upsample
+from gradcam_client.report_layers import Layers
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+
+    from PIL import Image
 
     from gradcam_client.manifest import Manifest
     from gradcam_client.results import Explanation
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 SCENE_PIXELS: Final = 480
 """The longest side of a picture in the page."""
-HEAT_CELLS: Final = 128
-"""The longest side of a heatmap in the page; the browser upsamples it to the picture as `overlay.upsample` does."""
 JPEG_QUALITY: Final = 82
 TOP: Final = 5
 SCRIPTS: Final = ("report_heat.js", "report_plots.js", "report_open.js", "report.js")
@@ -41,28 +38,26 @@ class Report:
         manifest: the model that answers.
         visualization: how heatmaps are painted; its opacity is where the page's slider stands at first.
         method: the CAM method of the heatmaps; by default the model's own.
-
-    Raises:
-        OptionError: there is no such colour map.
     """
 
     def __init__(self, manifest: Manifest, *, visualization: Visualization, method: str | None = None) -> None:
         self._manifest = manifest
-        self._alpha = visualization.alpha
-        self._colours = _colours(visualization.colormap)
+        self._layers = Layers(visualization)
         self._method = method or manifest.method
         self._pictures: list[str] = []
         self._failures: list[str] = []
         self._heatmaps = 0
 
-    def add(self, name: str, ranked: Sequence[Explanation]) -> None:
+    def add(self, name: str, ranked: Sequence[Explanation], against: Explanation | None = None) -> None:
         """Add one picture under the name of its file.
 
         Args:
             name: what the page calls the picture.
             ranked: its explanations: one, or those of its best classes, best first.
+            against: the counterfactual explanation of the same class, for the polarities `negative` and `both`.
 
         Raises:
+            OptionError: `against` is missing or does not fit.
             ValueError: there is no explanation.
         """
         if not ranked:
@@ -75,7 +70,7 @@ class Report:
             "size": best.image.size,
             "scene": _base64(_jpeg(scene)),
             "top": [(label, _number(score)) for label, score in best.top(TOP)],
-            "maps": [_map(explanation) for explanation in ranked],
+            "maps": [self._map(explanation, against) for explanation in ranked],
         }
         self._pictures.append(_json(picture))
         self._heatmaps += len(ranked)
@@ -117,10 +112,19 @@ class Report:
         counts = f"{_count(len(self._pictures), 'image')} · {_count(self._heatmaps, 'heatmap')}"
         return f"{counts} · {self._method} on {model.layer}, grid {' × '.join(map(str, model.grid))}"
 
+    def _map(self, explanation: Explanation, against: Explanation | None) -> dict[str, Any]:
+        return {
+            "label": explanation.label,
+            "index": explanation.class_index,
+            "score": _number(explanation.score),
+            "peak": _number(explanation.heatmap_peak),
+            **self._layers.cells(explanation, against),
+        }
+
     def _data(self) -> list[str]:
         """The page's data in pieces: the pictures are not copied into one text."""
         height, width = self._manifest.input_shape[:2]
-        head = {"alpha": self._alpha, "colours": self._colours, "aspect": width / height}
+        head = {"aspect": width / height, **self._layers.style()}
         pictures = [piece for picture in self._pictures for piece in (",\n", picture)][1:]
         return [
             _json(head)[:-1],
@@ -130,33 +134,6 @@ class Report:
             *pictures,
             "\n]}",
         ]
-
-
-def _colours(colormap: str) -> str:
-    """What the browser paints each of 256 strengths with, `[256, 4]` RGBA.
-
-    Opaque from where `coverage` is full, clear at zero: the page only sets the opacity of the whole layer.
-    """
-    strength = np.linspace(0, 1, 256, dtype=np.float32)
-    opacity = np.rint(255 * coverage(strength)).astype(np.uint8)
-    return _base64(np.column_stack([colorize(strength, colormap), opacity]).tobytes())
-
-
-def _map(explanation: Explanation) -> dict[str, Any]:
-    height, width = explanation.heatmap.shape
-    scale = min(1.0, HEAT_CELLS / max(height, width))
-    heatmap = explanation.heatmap
-    if scale < 1:
-        heatmap = upsample(heatmap, max(1, round(height * scale)), max(1, round(width * scale)))
-    cells = np.rint(255 * np.clip(heatmap, 0, 1)).astype(np.uint8)
-    return {
-        "label": explanation.label,
-        "index": explanation.class_index,
-        "score": _number(explanation.score),
-        "peak": _number(explanation.heatmap_peak),
-        "grid": cells.shape,
-        "cells": _base64(cells.tobytes()),
-    }
 
 
 def _number(value: float) -> float | None:

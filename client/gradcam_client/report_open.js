@@ -3,9 +3,11 @@
 const OPENED_PIXELS = 640;
 
 class Opened {
-  // `neighbours()` gives the entries in the order they are shown, `closed(entry)` is called with the last one opened.
-  constructor(dialog, { colours, neighbours, closed }) {
-    Object.assign(this, { dialog, colours, neighbours });
+  // `draw(canvas, map, size, kind)` paints a map as the overlay's layer, or alone where `kind` is "heatmap",
+  // `neighbours()` gives the entries in the order they are shown,
+  // `closed(entry)` is called with the last one opened.
+  constructor(dialog, { draw, neighbours, closed }) {
+    Object.assign(this, { dialog, draw, neighbours });
     this.find = (selector) => dialog.querySelector(selector);
     this.find("#previous").addEventListener("click", () => this.step(-1));
     this.find("#next").addEventListener("click", () => this.step(1));
@@ -48,7 +50,7 @@ class Opened {
   view(kind) {
     this.dialog.dataset.view = kind;
     this.find("#opened-alpha").disabled = kind !== "overlay";
-    paint(this.find("canvas"), this.map.cells, this.map.grid, ...fit(this.entry.picture.size, OPENED_PIXELS), this.colours, kind === "heatmap");
+    this.draw(this.find("canvas"), this.map, fit(this.entry.picture.size, OPENED_PIXELS), kind);
   }
 
   // The explained classes as buttons, then the other best ones.

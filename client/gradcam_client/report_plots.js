@@ -49,8 +49,8 @@ const histogram = (figure, what, all, shown, [low, high]) => {
     class: kind, x: left + index * step + 1, width: step - 2, rx: 1.5,
     y: height - bottom - (height - top - bottom) * number / most, height: (height - top - bottom) * number / most,
   }, svg("title", {}, `${short(low + index * span / BINS)}–${short(low + (index + 1) * span / BINS)}: ${visible[index]} of ${totals[index]}`));
-  const [least, greatest] = [Math.min(...shown), Math.max(...shown)];
-  const words = shown.length ? `from ${short(least)} to ${short(greatest)}` : "none";
+  const sorted = shown.toSorted((one, other) => one - other);
+  const words = sorted.length ? `from ${short(sorted[0])} to ${short(sorted.at(-1))}` : "none";
   frame(figure, `${what} of ${plural(shown.length, "image")}: ${words}`, low, high, String(most),
     ...totals.map((number, index) => bar("all", number, index)),
     ...visible.map((number, index) => bar("shown", number, index)));
@@ -82,8 +82,8 @@ const means = (holder, entries, aspect, colours) => {
   const classes = [...sums.values()].sort((one, other) => other.count - one.count);
   holder.replaceChildren(...classes.slice(0, MEANS).map(({ label, grid, count, cells }) => {
     const canvas = element("canvas", { role: "img", ariaLabel: `mean heatmap of ${label}` });
-    paint(canvas, cells.map((sum) => sum / count), grid, ...fit([aspect, 1], 104), colours, true);
+    paint(canvas, cells.map((sum) => sum / count), grid, ...fit([aspect, 1], 104), colours);
     return element("div", {}, canvas, element("span", { title: label }, element("bdi", {}, label)), element("small", {}, plural(count, "image")));
   }));
-  if (classes.length > MEANS) holder.append(element("span", { className: "many" }, `and ${plural(classes.length - MEANS, "class").replace("classs", "classes")} more`));
+  if (classes.length > MEANS) holder.append(element("span", { className: "many" }, `and ${classes.length - MEANS} more`));
 };
