@@ -15,7 +15,7 @@ from gradcam_client.client import Client
 from gradcam_client.completion import completion
 from gradcam_client.core import CHUNK
 from gradcam_client.drawing import Drawing, naming
-from gradcam_client.errors import GradcamError, ImageError, ServerError
+from gradcam_client.errors import GradcamError, ImageError, MalformedAnswer, ServerError
 from gradcam_client.explaining import Explained, File, chosen_class, explained, files_to_ask, keep, question
 from gradcam_client.in_order import in_order
 from gradcam_client.paths import check_writable, expand, one_line
@@ -107,7 +107,7 @@ def _predict(client: Client, options: argparse.Namespace) -> int:
     def ask(part: list[Path]) -> list[tuple[Path, Prediction | GradcamError]]:
         try:
             return list(zip(part, client.predict(part, strict=False), strict=True))
-        except ServerError as error:
+        except (MalformedAnswer, ServerError) as error:
             return [(path, error) for path in part]
 
     with contextlib.closing(in_order(ask, parts, threads=options.concurrency)) as answers, _Run(len(paths)) as run:
@@ -130,7 +130,7 @@ def _overlay(client: Client, options: argparse.Namespace) -> int:
         drawn = options.out / f"{file.stem}_overlay.jpg"
         try:
             data = client.overlay(file.path, **chosen)
-        except (ImageError, ServerError) as error:
+        except (ImageError, MalformedAnswer, ServerError) as error:
             return file, drawn, error
         with naming(drawn):
             drawn.write_bytes(data)

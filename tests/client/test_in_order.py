@@ -30,7 +30,7 @@ def test_the_last_item_may_be_done_first():
 def test_items_are_taken_no_further_ahead_than_twice_the_threads():
     taken = []
     gate = threading.Event()
-    found = in_order(lambda item: gate.wait(10) and item, map(lambda i: taken.append(i) or i, range(100)), threads=3)
+    found = in_order(lambda item: gate.wait(10) and item, (taken.append(i) or i for i in range(100)), threads=3)
     threading.Timer(0.05, gate.set).start()
     assert next(found) == 0
     assert len(taken) <= 6
