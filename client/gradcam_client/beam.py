@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gradcam_client.choices import class_choices
 from gradcam_client.client import Client
 from gradcam_client.errors import GradcamError, IncompatibleModel, ModelNotFound, OptionError
 from gradcam_client.many import ManyOptions
@@ -119,6 +120,7 @@ class ExplainImages(beam.PTransform):
         question = {"class_index": class_index, "label": class_label, "method": method, "top_k": top_k}
         question["concurrency"] = concurrency
         # A wrong argument is told where the pipeline is written, not by a worker; neither of these connects.
+        class_choices(1, class_index, class_label)
         ManyOptions(images=(), **question)
         Client(target, model=model, **connection).close()
         self._batch_size = batch_size
