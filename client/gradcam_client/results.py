@@ -177,7 +177,7 @@ class Explanation(Prediction):
         return Visualization(**chosen)
 
     def _evidence(self, polarity: Polarity, negative: Explanation | None) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The map that a polarity shows, `[h, w]`, -1..1."""
+        """The map that a polarity shows, `[h, w]`, -1..1; evidence against the class is below zero."""
         if polarity == "positive":
             return self.heatmap
         if polarity == "negative" and negative is None and self.method == _NEGATIVE:
