@@ -167,7 +167,8 @@ for (const entry of entries) {
 }
 tellFailures();
 const [first, last, ...ends] = data.scale;
-paint(document.querySelector(".scale canvas"), [first, last], [1, 2], 256, 1, colours);
+const ramp = Array.from({ length: 256 }, (_, index) => first + (last - first) * index / 255);
+paint(document.querySelector(".scale canvas"), ramp, [1, 256], 256, 1, colours);
 document.querySelectorAll(".scale span").forEach((word, index) => { word.textContent = ends[index]; });
 document.querySelector(".empty").textContent = data.empty;
 document.body.classList.toggle("grey", data.grey);

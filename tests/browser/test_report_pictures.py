@@ -11,7 +11,10 @@ from gradcam_client.visualization import Visualization
 
 FURTHER = np.array([[1, 0, 0.3], [0.6, 0, 0.1]], np.float32)
 CANVAS = """(canvas) => {
-  const { width, height } = canvas, data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+  const { width, height } = canvas, copy = new OffscreenCanvas(width, height);
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  const { data } = context.getImageData(0, 0, width, height);
   let text = "";
   for (const value of data) text += String.fromCharCode(value);
   return [width, height, btoa(text)];
@@ -58,6 +61,13 @@ def test_the_layer_is_the_painted_map(write_report, open_page):
     assert (painted[..., 3] == 255).all()
     opened(page, "overlay")
     np.testing.assert_allclose(canvas_pixels(page.locator(".stage canvas"))[..., 3], 255 * coverage(strength), atol=3)
+
+
+def test_the_scale_runs_through_the_colour_map(write_report, open_page):
+    page = open_page(write_report([("a.png", [explain()])], colormap="inferno"))
+    scale = canvas_pixels(page.locator(".scale canvas"))
+    np.testing.assert_array_equal(scale[0, :, :3], colorize(np.linspace(0, 1, 256)[None], "inferno")[0])
+    assert page.locator(".scale span").all_inner_texts() == ["no evidence", "strongest"]
 
 
 @pytest.mark.parametrize("opacity", [0, 40, 100])
@@ -205,7 +215,7 @@ def test_histograms_count_all_images_and_those_shown(write_report, open_page):
     np.testing.assert_allclose(heights("all") / heights("all").max() * 2, expected, atol=1e-6)
     np.testing.assert_allclose((heights("shown") / heights("all").max() * 2)[[0, 10, 19]], [0, 1, 2], atol=1e-6)
     assert page.locator("#scores svg").get_attribute("aria-label") == "Scores of 3 images: from 0.52 to 1"
-    assert page.locator("#peaks text").all_inner_texts()[:2] == ["0", "4"]
+    assert page.locator("#peaks text").all_text_contents()[:2] == ["0", "4"]
 
 
 def test_points_stand_at_score_and_peak_and_open_their_image(write_report, open_page):
