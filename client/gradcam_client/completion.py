@@ -24,6 +24,7 @@ class _Argument:
     value: str | None
     """Metavar of what it is given; `None` where it is given nothing."""
     choices: tuple[str, ...]
+    repeated: bool
 
     @property
     def takes_files(self) -> bool:
@@ -68,6 +69,7 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[_Argument]:
             description=(action.help or "").replace("%(default)s", str(action.default)),
             value=None if action.nargs == 0 else metavar,
             choices=choices,
+            repeated=isinstance(action, argparse._AppendAction),
         )
 
 
@@ -75,10 +77,10 @@ def _bash(program: str, commands: Sequence[_Command]) -> str:
     return _BASH.substitute(
         program=program,
         commands=" ".join(command.name for command in commands),
-        values="\n".join(line for command in commands for line in _bash_values(command)),
+        values="\n".join(line for command in commands for line in _bash_values(program, command)),
         options="\n".join(f'    {command.name}) options="{" ".join(command.options)}" ;;' for command in commands),
         positional="\n".join(
-            f"    {command.name}) {_bash_reply(argument)} ;;"
+            f"    {command.name}) {_bash_reply(program, argument)} ;;"
             for command in commands
             for argument in command.arguments
             if not argument.names
@@ -88,6 +90,12 @@ def _bash(program: str, commands: Sequence[_Command]) -> str:
 
 _BASH: Final = string.Template("""\
 # $program completion bash > ~/.local/share/bash-completion/completions/$program
+_${program}_files() {
+  # Names with spaces stay whole, and are quoted where they need it.
+  local IFS=$$'\\n'
+  compopt -o filenames 2> /dev/null
+  COMPREPLY=($$(compgen -f -- "$${COMP_WORDS[COMP_CWORD]}"))
+}
 _$program() {
   local current="$${COMP_WORDS[COMP_CWORD]}" previous="$${COMP_WORDS[COMP_CWORD-1]}" command="$${COMP_WORDS[1]}"
   local options="--help --version"
@@ -114,20 +122,17 @@ complete -F _$program $program
 """)
 
 
-def _bash_values(command: _Command) -> Iterator[str]:
+def _bash_values(program: str, command: _Command) -> Iterator[str]:
     for argument in command.arguments:
         if argument.value is not None and argument.names:
             before = "|".join(f"{command.name},{name}" for name in argument.names)
-            yield f"    {before}) {_bash_reply(argument)} return ;;"
+            yield f"    {before}) {_bash_reply(program, argument)} return ;;"
 
 
-def _bash_reply(argument: _Argument) -> str:
+def _bash_reply(program: str, argument: _Argument) -> str:
     if argument.choices:
         return f'COMPREPLY=($(compgen -W "{" ".join(argument.choices)}" -- "$current"));'
-    if argument.takes_files:
-        # Names with spaces stay whole, and are quoted where they need it.
-        return 'compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current");'
-    return ""
+    return f"_{program}_files;" if argument.takes_files else ":;"
 
 
 def _zsh(program: str, commands: Sequence[_Command]) -> str:
@@ -174,7 +179,9 @@ def _zsh_spec(argument: _Argument) -> str:
     if not argument.names:
         return _quoted(f"*{value}")
     text = _zsh_text(argument.description)
-    return " ".join(_quoted(f"{name}[{text}]{value}") for name in argument.names)
+    # The mark says that the option may be given again.
+    again = "*" if argument.repeated else ""
+    return " ".join(_quoted(f"{again}{name}[{text}]{value}") for name in argument.names)
 
 
 def _zsh_text(text: str) -> str:
