@@ -194,7 +194,7 @@ class Server:
         inputs = {name: codec.decode(tensor) for name, tensor in request.inputs.items()}
         try:
             outputs = model.run(signature, inputs)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         response = wire.PredictResponse(outputs={name: codec.encode(outputs[name]) for name in request.output_filter})
         response.model_spec.name = request.model_spec.name
