@@ -7,11 +7,12 @@ import os
 import shutil
 
 import pytest
-from browser.pictures import LABELS, SIZE
 from colour_server import manifest
 from gradcam_client import Manifest
 from gradcam_client.report import Report
 from gradcam_client.visualization import Visualization
+
+from browser.pictures import LABELS, SIZE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -37,7 +38,8 @@ def open_page(chromium):
     contexts, complaints = [], []
 
     def opened(path, **options):
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"} | options)
+        defaults = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
+        context = chromium.new_context(**defaults | options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)

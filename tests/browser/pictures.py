@@ -47,4 +47,5 @@ def pixels(locator):
 def stretched(image, like):
     """`image` in the size that `pixels` was cut from."""
     height, width, _ = like.shape
-    return np.asarray(image.convert("RGB").resize((width + 24, height + 24), Image.Resampling.BILINEAR), int)[12:-12, 12:-12]
+    resized = image.convert("RGB").resize((width + 24, height + 24), Image.Resampling.BILINEAR)
+    return np.asarray(resized, int)[12:-12, 12:-12]

@@ -1,20 +1,20 @@
 """Sorting, filtering and opening by mouse and by keyboard; names and labels that mean harm."""
 
 import pytest
+
 from browser.pictures import LABELS, explain
 
 SCORES = (0.91, 0.35, 0.62, 0.99, 0.48, 0.77)
 PEAKS = (3.0, 9.0, 0.5, 4.0, 12.0, 1.5)
-HOSTILE = "</script><img src=x onerror=\"window.harm=1\"><b>&amp;'"
+HOSTILE = '</script><img src=x onerror="window.harm=1"><b>&amp;\''
 
 
 @pytest.fixture
 def page(write_report, open_page):
     """Six pictures p1, p2, p3, p10, p11, p12 of three labels in turn."""
-    names = ("p1.png", "p2.png", "p3.png", "p10.png", "p11.png", "p12.png")
     ranked = [[explain(i % 3, SCORES[i], PEAKS[i])] for i in range(6)]
-    failures = [("broken.png", "the file is truncated")]
-    return open_page(write_report([(f"holiday/{name}", one) for name, one in zip(names, ranked, strict=True)], failures))
+    pictures = [(f"holiday/{name}", one) for name, one in zip(named(1, 2, 3, 10, 11, 12), ranked, strict=True)]
+    return open_page(write_report(pictures, [("broken.png", "the file is truncated")]))
 
 
 def shown(page):
@@ -233,8 +233,8 @@ def test_a_policy_forbids_what_is_not_of_the_page(write_report, open_page, chrom
 
 
 def test_scores_that_are_no_numbers_go_last_and_pass_no_bound(write_report, open_page):
-    pictures = [("nan.png", [explain(score=float("nan"))]), ("inf.png", [explain(peak=float("inf"))]), ("a.png", [explain()])]
-    page = open_page(write_report(pictures))
+    neither = [("nan.png", [explain(score=float("nan"))]), ("inf.png", [explain(peak=float("inf"))])]
+    page = open_page(write_report([*neither, ("a.png", [explain()])]))
     for order in ("score", "-score"):
         page.select_option("#sort", order)
         assert shown(page)[-1] == "nan.png"

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browser.pictures import explain, pixels, scene, stretched
 from gradcam_client.overlay import colorize, coverage, upsample
 from gradcam_client.visualization import Visualization
+
+from browser.pictures import explain, pixels, scene, stretched
 
 FURTHER = np.array([[1, 0, 0.3], [0.6, 0, 0.1]], np.float32)
 CANVAS = """(canvas) => {
@@ -219,7 +220,8 @@ def test_histograms_count_all_images_and_those_shown(write_report, open_page):
 
 
 def test_points_stand_at_score_and_peak_and_open_their_image(write_report, open_page):
-    page = open_page(write_report([("a.png", [explain(score=0.2, peak=8.0)]), ("b.png", [explain(score=0.7, peak=2.0)])]))
+    high, low = explain(score=0.2, peak=8.0), explain(score=0.7, peak=2.0)
+    page = open_page(write_report([("a.png", [high]), ("b.png", [low])]))
     places = page.locator("circle").evaluate_all(
         "(all) => all.map((one) => [Number(one.getAttribute('cx')), Number(one.getAttribute('cy'))])"
     )

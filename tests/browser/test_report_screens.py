@@ -6,8 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from browser.pictures import LABELS, explain, scene
 from PIL import Image
+
+from browser.pictures import LABELS, explain, scene
 
 THOUSAND = 1000
 
@@ -51,7 +52,7 @@ def test_dark_and_light_follow_the_system(small, open_page):
         texts = {
             "h1": "body", "header p": "body", "#count": "body", ".caption b": ".card", ".caption span": ".card",
             ".caption .none": ".card", "#failures td": "#failures", "#opened": "dialog", "dialog .file": "dialog",
-            "dialog dt": "dialog", ".views input:checked + span": ".views input:checked + span", "figure small": "figure",
+            "dialog dt": "dialog", ".views :checked + span": ".views :checked + span", "figure small": "figure",
         }  # fmt: skip
         for text, ground in texts.items():
             assert contrast(page, text, ground) >= 4.5, (scheme, text)
@@ -99,12 +100,13 @@ def thousand(write_report):
     noise = Image.fromarray(rng.integers(0, 256, (80, 120, 3), dtype=np.uint8)).resize((360, 240))
     photo = Image.blend(scene(), noise, 0.3)
 
-    def one(index):
-        order = rng.permutation(3)
-        heatmap = rng.random((7, 7), np.float32)
-        return [explain(int(index), float(rng.random()), float(rng.gamma(2)), heatmap / heatmap.max(), image=photo) for index in order]
+    def ranked():
+        scores, peaks, maps = rng.random(3), rng.gamma(2, size=3), rng.random((3, 7, 7))
+        return [
+            explain(*one, image=photo) for one in zip(map(int, rng.permutation(3)), scores, peaks, maps, strict=True)
+        ]
 
-    return write_report([(f"folder/{index:04}.png", one(index)) for index in range(THOUSAND)])
+    return write_report([(f"folder/{index:04}.png", ranked()) for index in range(THOUSAND)])
 
 
 def measured(page):

@@ -34,7 +34,7 @@ class Page(html.parser.HTMLParser):
         self.tags.append((tag, dict(attrs)))
         self._inside = (tag, dict(attrs))
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag):  # noqa: ARG002 - the base class calls it so
         self._inside = None
 
     def handle_data(self, data):
