@@ -175,6 +175,7 @@ class _Run:
         self._total = total
         self._kept = kept
         self._failed: list[str] = []
+        self._shares_a_terminal = sys.stdout.isatty()
 
     @property
     def exit_code(self) -> int:
@@ -184,7 +185,7 @@ class _Run:
         if error is not None:
             message, name = _told(error), str(path)
             self._failed.append(message if message.startswith(f"{name}: ") else f"{name}: {message}")
-        if sys.stdout.isatty():
+        if self._shares_a_terminal:
             self._progress.clear()
         for line in lines:
             _say(line)
