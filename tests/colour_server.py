@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import socket
 from concurrent import futures
 from dataclasses import dataclass, field
 
@@ -213,3 +215,10 @@ class Server:
         if spec.name != "colours" or version not in self.versions:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {spec.name} {version}")
         return version, self.versions[version]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on yet."""
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in taken]

@@ -159,16 +159,21 @@ def until_ready(model: ServedModel, timeout: Timeout, clock: Clock, target: str)
     """
     ends = None if timeout is None else clock() + timeout
     left = timeout
+    known: str | None = None
     while True:
         cause: ServerError | None = None
         try:
             obstacle = yield from within(
                 model.obstacle(), LONGEST_POLL_S if left is None else min(left, LONGEST_POLL_S), clock
             )
-        except (DeadlineExceeded, ModelNotFound, ServerUnavailable) as error:
+        except DeadlineExceeded as error:
+            # The last attempt has little time: what is known from one before says more.
+            obstacle, cause = known or str(error), error
+        except (ModelNotFound, ServerUnavailable) as error:
             obstacle, cause = str(error), error
         if obstacle is None:
             return
+        known = obstacle
         left = None if ends is None else ends - clock() - POLL_S
         if left is not None and left <= 0:
             raise DeadlineExceeded(

@@ -36,7 +36,9 @@ SERVICE_CONFIG: Final = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # A stock server cancels whatever it merged with a request whose own deadline has passed, and a server
+                # that is stopped cancels all; a call that is cancelled here is not tried again.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

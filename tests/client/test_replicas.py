@@ -1,16 +1,8 @@
 """Several servers behind one address."""
 
-import contextlib
-import socket
 import threading
 
-from colour_server import Server
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in taken]
+from colour_server import Server, free_ports
 
 
 def predicted(server):

@@ -45,10 +45,11 @@ def server():
     running.stop()
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_server_that_is_away_for_a_moment_is_asked_again_by_grpc(client, server, pictures, count):
+def test_a_server_that_is_away_for_a_moment_is_asked_again_by_grpc(client, server, pictures, count, code):
     client.describe()
-    server.refusals = [(grpc.StatusCode.UNAVAILABLE, "starting")] * count
+    server.refusals = [(code, "starting")] * count
     assert client.explain(pictures[0]).model_version == 1
     assert len(server.requests) == 2 + count
 
