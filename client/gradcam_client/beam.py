@@ -117,7 +117,7 @@ class ExplainImages(beam.PTransform):
         super().__init__()
         if batch_size < 1:
             raise OptionError(f"batch_size {batch_size}: give 1 or more")
-        question = {"class_index": class_index, "label": class_label, "method": method, "top_k": top_k}
+        question: dict[str, Any] = {"class_index": class_index, "label": class_label, "method": method, "top_k": top_k}
         question["concurrency"] = concurrency
         # A wrong argument is told where the pipeline is written, not by a worker; neither of these connects.
         class_choices(1, class_index, class_label)
