@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -9,10 +10,8 @@ import shutil
 import pytest
 from colour_server import manifest
 from gradcam_client import Manifest
-from gradcam_client.report import Report
-from gradcam_client.visualization import Visualization
 
-from browser.pictures import LABELS, SIZE
+from browser.pictures import LABELS, SIZE, write
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -56,7 +55,7 @@ def open_page(chromium):
     assert complaints == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def described():
     text = manifest(labels=list(LABELS))
     text["input"]["shape"] = [SIZE[1] // 10, SIZE[0] // 10, 3]
@@ -66,14 +65,4 @@ def described():
 @pytest.fixture
 def write_report(described, tmp_path):
     """Write a page of pictures, given as name and ranked explanations."""
-
-    def written(pictures, failures=(), against=None, **fields):
-        report = Report(described, visualization=Visualization(**fields))
-        for name, ranked in pictures:
-            report.add(name, ranked, against)
-        for name, message in failures:
-            report.add_failure(name, message)
-        report.write(tmp_path / "report.html")
-        return tmp_path / "report.html"
-
-    return written
+    return functools.partial(write, tmp_path / "report.html", described)

@@ -6,10 +6,23 @@ import io
 
 import numpy as np
 from gradcam_client import Explanation
+from gradcam_client.report import Report
+from gradcam_client.visualization import Visualization
 from PIL import Image
 
 LABELS = ("red", "green", "blue")
 SIZE = (360, 240)
+
+
+def write(path, described, pictures, failures=(), against=None, **fields):
+    """Write a page of pictures, given as name and ranked explanations, and of failures, as name and message."""
+    report = Report(described, visualization=Visualization(**fields))
+    for name, ranked in pictures:
+        report.add(name, ranked, against)
+    for name, message in failures:
+        report.add_failure(name, message)
+    report.write(path)
+    return path
 
 
 def scene(hue=(220, 120, 40)):

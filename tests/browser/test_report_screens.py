@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser.pictures import LABELS, explain, scene
+from browser.pictures import LABELS, explain, scene, write
 
 THOUSAND = 1000
 
@@ -94,19 +94,19 @@ def test_a_phone_shows_two_cards_in_a_row_and_folds_the_filters(small, open_page
     assert page.locator("dialog").is_hidden()
 
 
-@pytest.fixture
-def thousand(write_report):
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory, described):
     rng = np.random.default_rng(3)
     noise = Image.fromarray(rng.integers(0, 256, (80, 120, 3), dtype=np.uint8)).resize((360, 240))
     photo = Image.blend(scene(), noise, 0.3)
 
     def ranked():
         scores, peaks, maps = rng.random(3), rng.gamma(2, size=3), rng.random((3, 7, 7))
-        return [
-            explain(*one, image=photo) for one in zip(map(int, rng.permutation(3)), scores, peaks, maps, strict=True)
-        ]
+        order = map(int, rng.permutation(3))
+        return [explain(*one, image=photo) for one in zip(order, scores, peaks, maps, strict=True)]
 
-    return write_report([(f"folder/{index:04}.png", ranked()) for index in range(THOUSAND)])
+    pictures = [(f"folder/{index:04}.png", ranked()) for index in range(THOUSAND)]
+    return write(tmp_path_factory.mktemp("thousand") / "report.html", described, pictures)
 
 
 def measured(page):
