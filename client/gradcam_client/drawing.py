@@ -62,7 +62,7 @@ class Drawing:
     def _save(self, picture: Image.Image, name: str) -> str:
         path = self.folder / name
         with naming(path):
-                # The lightest compression takes a third of the time, and a third more space.
+            # The lightest compression takes a third of the time, and a third more space.
             picture.save(path, compress_level=1)
         return name
 

@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 from colour_server import LABELS, ColourModel, classify, manifest
-from report_page import page_data
 from gradcam_client.cli import main
 from gradcam_client.images import fit, read
 from gradcam_client.overlay import blend, colorize, upsample
 from PIL import Image
+from report_page import page_data
 
 
 @pytest.fixture

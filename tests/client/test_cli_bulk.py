@@ -22,6 +22,11 @@ from report_page import page_data
 COMMAND = [sys.executable, "-c", "import sys; from gradcam_client.cli import main; sys.exit(main())"]
 
 
+def where(server):
+    # However slow the machine is at the moment.
+    return ["--server", server.target, "--model", "colours", "--timeout", "120"]
+
+
 @pytest.fixture
 def folder(tmp_path, pictures):
     """Forty pictures."""
@@ -40,7 +45,7 @@ def out(tmp_path):
 @pytest.fixture
 def run(server, capsys):
     def run(verb, *arguments):
-        code = main([verb, *map(str, arguments), "--server", server.target, "--model", "colours"])
+        code = main([verb, *map(str, arguments), *where(server)])
         printed = capsys.readouterr()
         return code, printed.out.splitlines(), printed.err.splitlines()
 
@@ -53,7 +58,7 @@ def start(server):
     processes = []
 
     def start(*arguments, **pipes):
-        command = [*COMMAND, *map(str, arguments), "--server", server.target, "--model", "colours"]
+        command = [*COMMAND, *map(str, arguments), *where(server)]
         defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         processes.append(subprocess.Popen(command, **defaults | pipes))
         return processes[-1]
