@@ -18,7 +18,7 @@ def page(write_report, open_page):
 
 
 def shown(page):
-    return page.locator(".caption > span:nth-child(3)").all_inner_texts()
+    return page.locator(".caption > span:nth-child(3)").all_text_contents()
 
 
 def named(*numbers):
