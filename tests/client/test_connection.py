@@ -110,7 +110,7 @@ def test_secrets_are_not_shown():
         model="m",
         tls=Tls(certificate=PEM, key=KEY),
         token="hidden",
-        metadata={"x-key": "hidden"},  # noqa: S106
+        metadata={"x-key": "hidden"},
     )
     assert "hidden" not in repr(connection)
     assert "PRIVATE" not in repr(connection)

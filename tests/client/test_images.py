@@ -10,7 +10,7 @@ from gradcam_client import images
 from gradcam_client.errors import ImageError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 
 def encoded(image, kind="PNG", **options):
@@ -209,6 +209,20 @@ def test_what_is_no_image_at_all_is_refused(tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(ImageError, match=r"text\.jpg: is not an image that Pillow can read"):
         images.read(tmp_path / "text.jpg")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_form_that_pillow_reads_is_read(kind, tmp_path):
+    if kind == "AVIF" and "avif" not in features.get_supported_modules():
+        pytest.skip("this Pillow has no AVIF")
+    # Flat halves, which no form of compression changes by much.
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:, :24], pixels[:, 24:] = (250, 10, 10), (10, 10, 250)
+    file = tmp_path / f"picture.{kind.lower()}"
+    Image.fromarray(pixels).save(file, kind)
+    for source in (file, file.read_bytes()):
+        found = np.asarray(images.read(source)).astype(int)
+        assert np.abs(found - pixels)[:, [*range(16), *range(32, 48)]].max() < 12
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "BMP"])

@@ -104,7 +104,7 @@ def test_one_version_is_waited_for_where_one_is_asked_for(connect, server):
 
 def test_a_label_is_waited_for(connect, server):
     with connect(server.target, model="colours", label="stable") as client:
-        with pytest.raises(DeadlineExceeded, match="was not ready within 1 s: .* no version label 'stable'"):
+        with pytest.raises(DeadlineExceeded, match=r"was not ready within 1 s: .* no version label 'stable'"):
             client.wait_until_ready(timeout=1)
         server.polls = 0
         server.at_the_third = lambda: server.labels.update(stable=1)
@@ -114,13 +114,11 @@ def test_a_label_is_waited_for(connect, server):
 
 def test_the_error_says_what_was_missing_last(client, server):
     server.states, server.error = {1: State.END}, "no pb file"
-    with pytest.raises(
-        DeadlineExceeded, match="'colours' was not ready within 1.5 s: version 1 is END no pb file"
-    ) as no:
+    with pytest.raises(DeadlineExceeded, match=r"not ready within 1\.5 s: version 1 is END no pb file$") as no:
         client.wait_until_ready(timeout=1.5)
     assert (no.value.target, no.value.status) == (server.target, "DEADLINE_EXCEEDED")
     server.states = {}
-    with pytest.raises(DeadlineExceeded, match="within 1 s: no version$"):
+    with pytest.raises(DeadlineExceeded, match=r"within 1 s: no version$"):
         client.wait_until_ready(timeout=1)
 
 

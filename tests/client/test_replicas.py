@@ -3,6 +3,7 @@
 import threading
 
 from colour_server import Server, free_ports
+from gradcam_client import GradcamError
 
 
 def predicted(server):
@@ -27,7 +28,7 @@ class Crowd:
             try:
                 assert self._client.explain(self._picture, timeout=30).label
                 self.answered += 1
-            except Exception as error:
+            except (GradcamError, AssertionError) as error:
                 self.failures.append(error)
 
     def stop(self):

@@ -100,9 +100,11 @@ def test_an_answer_that_is_too_large_is_asked_for_once(connect, server, pictures
 
     server.tamper = inflate
     options = {"grpc.max_receive_message_length": 4000}
-    with connect(server.target, model="colours", channel_options=options) as client:
-        with pytest.raises(ServerOverloaded, match="larger than max"):
-            client.explain(pictures[0])
+    with (
+        connect(server.target, model="colours", channel_options=options) as client,
+        pytest.raises(ServerOverloaded, match="larger than max"),
+    ):
+        client.explain(pictures[0])
     assert server.signatures_asked() == ["describe", "serving_default"]
 
 
@@ -110,7 +112,7 @@ def test_repetition_ends_with_the_deadline(client, server, pictures):
     client.describe()
     server.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL[0])] * 99
     started = time.monotonic()
-    with pytest.raises((ServerOverloaded, DeadlineExceeded), match="RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED"):
+    with pytest.raises((ServerOverloaded, DeadlineExceeded), match=r"RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED"):
         client.explain(pictures[0], timeout=0.4)
     assert time.monotonic() - started < 5
     assert 1 < len(server.requests) < 8
