@@ -109,7 +109,7 @@ def test_secrets_are_not_shown():
         target="a:1",
         model="m",
         tls=Tls(certificate=PEM, key=KEY),
-        token="hidden",
+        token="hidden",  # noqa: S106
         metadata={"x-key": "hidden"},
     )
     assert "hidden" not in repr(connection)
