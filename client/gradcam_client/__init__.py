@@ -11,6 +11,7 @@ with Client("localhost:8500", model="flowers") as client:
 from typing import TYPE_CHECKING
 
 from gradcam_client.client import Client
+from gradcam_client.contact_sheet import grid
 from gradcam_client.errors import (
     DeadlineExceeded,
     GradcamError,
@@ -30,6 +31,7 @@ from gradcam_client.manifest import Manifest, ModelInput
 from gradcam_client.options import UNSET, Tls
 from gradcam_client.outcomes import Outcome
 from gradcam_client.results import Explanation, Prediction, VersionStatus
+from gradcam_client.visualization import Visualization
 
 if TYPE_CHECKING:
     from gradcam_client.aio import AsyncClient
@@ -58,6 +60,8 @@ __all__ = [
     "Tls",
     "UnknownClass",
     "VersionStatus",
+    "Visualization",
+    "grid",
 ]
 
 

@@ -63,7 +63,7 @@ class Drawing:
         path = self.folder / name
         with naming(path):
             # The lightest compression takes a third of the time, and a third more space.
-            picture.save(path, compress_level=1)
+            picture.save(path, "PNG", compress_level=1)
         return name
 
 

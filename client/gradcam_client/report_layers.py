@@ -73,7 +73,7 @@ class Layers:
             OptionError: `against` is missing or does not fit.
         """
         shown = self._visualization
-        evidence = explanation._evidence(shown.polarity, against)
+        evidence = explanation.evidence(shown.polarity, against)
         rows, columns = evidence.shape
         if (shown.clip_percent_lowerbound, shown.clip_percent_upperbound, shown.threshold) != (0, 100, 0):
             # Upsampling comes before the cut: on the cells themselves its edge would follow them in steps.

@@ -115,7 +115,7 @@ class Explanation(Prediction):
         """
         shown = self._shown(visualization, fields)
         image = self.image if size is None else figures.scaled(self.image, size)
-        return shown.draw(image, self._evidence(shown.polarity, negative))
+        return shown.draw(image, self.evidence(shown.polarity, negative))
 
     def save(
         self,
@@ -163,7 +163,7 @@ class Explanation(Prediction):
             OptionError: as by `overlay`, or `font` cannot be read.
         """
         shown = self._shown(visualization, fields)
-        heatmap = self._evidence(shown.polarity, negative)
+        heatmap = self.evidence(shown.polarity, negative)
         image = figures.scaled(self.image, size)
         parts = (image, shown.paint(heatmap, image.height, image.width), shown.draw(image, heatmap))
         tile = figures.Tile(pictures=parts, label=self.label, class_index=self.class_index, score=self.score)
@@ -176,7 +176,7 @@ class Explanation(Prediction):
         chosen.update(fields)
         return Visualization(**chosen)
 
-    def _evidence(self, polarity: Polarity, negative: Explanation | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def evidence(self, polarity: Polarity, negative: Explanation | None) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The map that a polarity shows, `[h, w]`, -1..1; evidence against the class is below zero."""
         if polarity == "positive":
             return self.heatmap

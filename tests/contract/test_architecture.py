@@ -17,6 +17,11 @@ LONGEST_FILE, LONGEST_FUNCTION = 250, 40
 EXPORT_LEAVES = {"contract", "errors", "options", "labels", "manifest", "stock_ops"}
 EXPORT_ROAD = {"keras_model", "methods", "graph", "module", "savedmodel", "checks"}
 CLIENT_LEAVES = {"contract", "errors", "options", "manifest", "wire"}
+CLIENT_ROAD = {*CLIENT_LEAVES, "choices", "connected", "images", "many", "outcomes", "results", "steps", "waiting"}
+CLIENT_COMMANDS = {
+    *CLIENT_LEAVES,
+    *("client", "drawing", "in_order", "outcomes", "paths", "records", "report", "results"),
+}
 ROOMS = {
     "gradcam_export": {
         "contract": set(),
@@ -48,19 +53,38 @@ ROOMS = {
         "wire": set(),
         "options": {"errors"},
         "paths": {"errors"},
+        "progress": set(),
+        "in_order": set(),
+        "completion": set(),
         "manifest": {"contract", "errors"},
         "images": {"errors"},
         "overlay": {"errors"},
+        "visualization": {"errors", "overlay"},
+        "figures": {"errors"},
         # An answer draws itself.
-        "results": {"overlay"},
+        "results": {"errors", "figures", "visualization"},
+        "contact_sheet": {"errors", "figures", "results", "visualization"},
+        "outcomes": {"errors", "images", "results"},
         "codec": CLIENT_LEAVES,
-        "rpc": CLIENT_LEAVES,
+        "steps": CLIENT_LEAVES,
+        "rpc": {*CLIENT_LEAVES, "steps"},
         "answers": {*CLIENT_LEAVES, "codec", "results"},
-        "core": {*CLIENT_LEAVES, "answers", "codec", "results"},
-        "client": {*CLIENT_LEAVES, "answers", "core", "images", "results", "rpc"},
-        "report": {*CLIENT_LEAVES, "overlay", "results"},
-        "cli": {*CLIENT_LEAVES, "client", "core", "images", "overlay", "paths", "report", "results"},
-        "": {*CLIENT_LEAVES, "client", "results"},
+        "choices": CLIENT_LEAVES,
+        "core": {*CLIENT_LEAVES, "answers", "choices", "codec", "results", "steps"},
+        "many": {*CLIENT_LEAVES, "choices", "core", "images", "outcomes", "results", "steps"},
+        "waiting": {*CLIENT_LEAVES, "core", "images", "many", "outcomes", "rpc", "steps"},
+        "connected": CLIENT_LEAVES,
+        "client": CLIENT_ROAD,
+        "aio": CLIENT_ROAD,
+        "beam": {*CLIENT_LEAVES, "choices", "client", "images", "many", "outcomes"},
+        "report_layers": {"overlay", "results", "visualization"},
+        "report": {*CLIENT_LEAVES, "report_layers", "results", "visualization"},
+        "records": {"errors", "results"},
+        "drawing": {"paths", "results"},
+        "cli_arguments": {*CLIENT_LEAVES, "completion", "overlay", "visualization"},
+        "explaining": CLIENT_COMMANDS | {"cli_arguments"},
+        "cli": CLIENT_COMMANDS | {"cli_arguments", "completion", "core", "explaining", "progress", "visualization"},
+        "": {*CLIENT_LEAVES, "aio", "client", "contact_sheet", "outcomes", "results", "visualization"},
     },
 }
 """Rooms (the modules and folders of a package; "" is its own `__init__`), and those that each may import."""
@@ -74,12 +98,17 @@ LIBRARIES = {
         "cli_arguments": set(),
     },
     "gradcam_client": {
-        **{room: set() for room in ("contract", "errors", "options", "manifest", "paths", "client", "")},
+        **{room: set() for room in ("contract", "errors", "options", "manifest", "paths", "progress", "in_order")},
+        **{room: set() for room in ("completion", "steps", "outcomes", "many", "waiting", "connected", "client")},
+        **{room: set() for room in ("aio", "records", "explaining", "cli_arguments", "cli", "")},
         "wire": {"google"},
         "rpc": {"grpc"},
         "codec": {"numpy"},
-        **{room: {"numpy", "PIL"} for room in ("images", "overlay", "results", "report", "answers", "core")},
-        "cli": {"PIL"},
+        "choices": {"numpy"},
+        "report_layers": {"numpy"},
+        "beam": {"apache_beam"},
+        **{room: {"PIL"} for room in ("figures", "contact_sheet", "drawing", "report")},
+        **{room: {"numpy", "PIL"} for room in ("images", "overlay", "visualization", "results", "answers", "core")},
     },
 }
 """Libraries that these rooms may import beside Python's own."""
@@ -164,7 +193,7 @@ def test_a_room_uses_only_its_libraries(package):
     assert offences(package, unfit) == {}
 
 
-@pytest.mark.parametrize("module", ["core", "codec", "answers"])
+@pytest.mark.parametrize("module", ["core", "codec", "answers", "steps", "choices"])
 def test_what_does_no_input_or_output_has_no_means_to(module):
     assert not roots(imports("gradcam_client", module)) & INPUT_OUTPUT
 

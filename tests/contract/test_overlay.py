@@ -1,10 +1,10 @@
 """Overlays look the same wherever they are made: TensorFlow's bilinear resize, matplotlib's colours."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import tensorflow as tf
 from gradcam_client.overlay import COLORMAPS, colorize, upsample
+from make_colormaps import table
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (7, 7), (224, 224), (97, 301), (5, 640)])
@@ -15,13 +15,7 @@ def test_upsampling_is_tensorflows_bilinear_resize(grid, size):
     np.testing.assert_allclose(upsample(heatmap, *size), theirs, atol=5e-7)
 
 
-def matplotlib_table(name):
-    """[256, 3] uint8: what `colormaps.npz` was written from, one array for each name."""
-    colors = mpl.colormaps["gray" if name == "grey" else name](np.arange(256))
-    return np.rint(colors[:, :3] * 255).astype(np.uint8)
-
-
 @pytest.mark.parametrize("name", COLORMAPS)
 def test_the_tables_are_matplotlibs(name):
     values = np.arange(256, dtype=np.float32)[None] / 255
-    np.testing.assert_array_equal(colorize(values, name)[0], matplotlib_table(name), strict=True)
+    np.testing.assert_array_equal(colorize(values, name)[0], table(name), strict=True)

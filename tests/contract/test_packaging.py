@@ -20,7 +20,7 @@ LICENSE = (CHECKOUT / "LICENSE").read_bytes()
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 PACKAGES = {"gradcam-client": "client/gradcam_client", "gradcam-export": "export/gradcam_export"}
 
-SUFFIXES = {".py", ".pyi", ".typed", ".proto", ".npz", ".html", ".json"}
+SUFFIXES = {".py", ".pyi", ".typed", ".proto", ".npz", ".html", ".css", ".js", ".json"}
 CLIENT_BRINGS = {"gradcam-client", "grpcio", "numpy", "pillow", "protobuf", "typing-extensions"}
 CLIENT_MEGABYTES = 120
 """Bytes of all files that installing the client adds to an empty environment, byte code left out, in millions."""

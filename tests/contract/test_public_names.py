@@ -16,7 +16,11 @@ MODEL_OPTIONS = (
     f"[--method {{{','.join(METHODS)}}}] [--top-k T] [--labels FILE] [--score {{logit,probability}}] "
     "[--factory-arg NAME=VALUE] [--no-safe-mode]"
 )
-SERVER_OPTIONS = "[--server HOST:PORT] --model NAME [--version N | --label NAME] [--timeout S]"
+SERVER_OPTIONS = (
+    "[--server HOST:PORT] --model NAME [--version N | --label NAME] [--timeout S] [--tls] [--tls-ca FILE] "
+    "[--tls-certificate FILE] [--tls-key FILE] [--token-file FILE] [--metadata KEY=VALUE] [--compression {gzip,deflate}]"
+)
+MANY_OPTIONS = f"[--json] [--concurrency N] {SERVER_OPTIONS}"
 EXPORT_COMMANDS = {
     "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] [--batching {{in-graph,server,none}}] "
     "[--max-batch-size N] [--batch-timeout-micros N] [--batch-threads N] [--allowed-batch-sizes N,N,…] "
@@ -29,11 +33,15 @@ EXPORT_COMMANDS = {
     "demo": "[--model MODEL] [--images DIR] [--labels FILE] DIR",
 }
 CLIENT_COMMANDS = {
-    "explain": f"[--json] {SERVER_OPTIONS} [--class LABEL|INDEX] [--top-k] [--method NAME] [--out DIR] "
-    "[--colormap {grey,inferno,jet,magma,turbo,viridis}] [--alpha 0..1] [--report FILE.html] IMAGE [IMAGE ...]",
-    "predict": f"[--json] {SERVER_OPTIONS} IMAGE [IMAGE ...]",
+    "explain": f"{MANY_OPTIONS} [--class LABEL|INDEX] [--top-k] [--method NAME] [--out DIR] [--resume] "
+    "[--report FILE.html] [--colormap NAME] [--alpha 0..1] [--polarity {positive,negative,both}] "
+    "[--overlay-type {original,grayscale,mask_black,outlines,none}] [--clip-percent-upper 0..100] "
+    "[--clip-percent-lower 0..100] [--threshold 0..1] [--level 0..1] [--strip] PATH [PATH ...]",
+    "overlay": f"{MANY_OPTIONS} [--class LABEL|INDEX] --out DIR PATH [PATH ...]",
+    "predict": f"{MANY_OPTIONS} PATH [PATH ...]",
     "describe": SERVER_OPTIONS,
     "status": SERVER_OPTIONS,
+    "completion": "bash|zsh|fish",
 }
 
 
