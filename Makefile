@@ -14,10 +14,14 @@ LABELS ?=
 PROTOC_VENV := .venv-protoc
 # Independent libraries, whose Grad-CAM ours must agree with.
 PEERS_VENV := .venv-peers
+# The oldest and newest of what the client allows, each in an environment of its own.
+CLIENT_MATRIX := $(basename $(notdir $(wildcard tests/client_matrix/*.txt)))
+# Apache Beam wants older releases of protobuf and Pillow than the rest is tested with.
+BEAM_VENV := .venv-beam
 # Releases of TensorFlow to export with, each in an environment of its own: make test-matrix TF="2.18 2.21".
 TF ?= 2.18 2.19 2.20 2.21
 
-.PHONY: demo test test-all soak coverage-table agreement test-matrix lint bench clean wire tls
+.PHONY: demo test test-all soak coverage-table agreement test-matrix test-beam lint bench clean wire tls
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
@@ -65,7 +69,26 @@ $(VENV)-tf%/.ready: tests/matrix/constraints-%.txt export/pyproject.toml
 	$(@D)/bin/python -m pip install --quiet --constraint $< --editable ./export
 	touch $@
 
-test-matrix: $(VENV)/.ready $(TF:%=$(VENV)-tf%/.ready)
+$(CLIENT_VENV)-%/.ready: tests/client_matrix/%.txt pyproject.toml client/pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --constraint $< pip
+	$(@D)/bin/python -m pip install --quiet --constraint $< --editable ./client --group client-test
+	touch $@
+
+$(BEAM_VENV)/.ready: tests/beam/constraints.txt pyproject.toml client/pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --constraint $< pip
+	$(@D)/bin/python -m pip install --quiet --constraint $< --editable './client[beam]' --group client-test
+	touch $@
+
+test-client-%: $(CLIENT_VENV)-%/.ready
+	$(CLIENT_VENV)-$*/bin/python -m pytest tests/client
+
+test-beam: $(VENV)/.ready $(BEAM_VENV)/.ready
+	$(BEAM_VENV)/bin/python -m pytest tests/beam
+	BEAM_PYTHON=$(CURDIR)/$(BEAM_VENV)/bin/python $(BIN)/python -m pytest tests/serving/test_beam.py
+
+test-matrix: $(CLIENT_MATRIX:%=test-client-%) $(VENV)/.ready $(TF:%=$(VENV)-tf%/.ready)
 	TENSORFLOW_RELEASES="$(TF)" $(BIN)/python -m pytest tests/matrix
 
 lint: $(VENV)/.ready
@@ -78,6 +101,7 @@ bench: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/methods.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/batching.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/serving.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/client.py
 
 wire:
 	$(PYTHON) -m venv $(PROTOC_VENV)
@@ -89,5 +113,5 @@ tls: $(VENV)/.ready
 	$(BIN)/python serving_config/make_tls.py serving_config/tls $(if $(TLS_HOSTS),--host $(TLS_HOSTS))
 
 clean:
-	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) $(PEERS_VENV) $(VENV)-tf* demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENT_VENV) $(PROTOC_VENV) $(PEERS_VENV) $(BEAM_VENV) $(CLIENT_VENV)-* $(VENV)-tf* demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

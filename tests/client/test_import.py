@@ -27,6 +27,7 @@ def test_the_public_names_are_these():
     assert all(hasattr(gradcam_client, name) for name in gradcam_client.__all__)
     assert set(gradcam_client.__all__) == {
         "UNSET",
+        "AsyncClient",
         "Client",
         "DeadlineExceeded",
         "Explanation",
@@ -39,13 +40,17 @@ def test_the_public_names_are_these():
         "ModelInput",
         "ModelNotFound",
         "OptionError",
+        "Outcome",
         "Prediction",
         "ServerError",
         "ServerOverloaded",
         "ServerUnavailable",
         "SignatureNotFound",
+        "Tls",
         "UnknownClass",
         "VersionStatus",
+        "Visualization",
+        "grid",
     }
 
 

@@ -18,7 +18,8 @@ MODEL_OPTIONS = (
 )
 SERVER_OPTIONS = (
     "[--server HOST:PORT] --model NAME [--version N | --label NAME] [--timeout S] [--tls] [--tls-ca FILE] "
-    "[--tls-certificate FILE] [--tls-key FILE] [--token-file FILE] [--metadata KEY=VALUE] [--compression {gzip,deflate}]"
+    "[--tls-certificate FILE] [--tls-key FILE] [--token-file FILE] [--metadata KEY=VALUE] "
+    "[--compression {gzip,deflate}]"
 )
 MANY_OPTIONS = f"[--json] [--concurrency N] {SERVER_OPTIONS}"
 EXPORT_COMMANDS = {

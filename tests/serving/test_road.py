@@ -164,7 +164,7 @@ def test_the_command_line_writes_overlays_report_and_json(target, tmp_path, caps
     assert code == 1
     assert captured.err.count("broken.png") == 1
     assert [answer["label"] in LABELS for answer in answers] == [True] * 3
-    assert sorted(path.name for path in out.iterdir()) == sorted(
+    assert sorted(path.name for path in out.glob("*.png")) == sorted(
         f"{row}_{kind}.png" for row in range(3) for kind in ("heatmap", "overlay")
     )
     assert "insects" in report.read_text()
