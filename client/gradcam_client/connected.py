@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from gradcam_client.options import DEFAULT_TIMEOUT_S, Connection
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from gradcam_client.options import Compression, Timeout, Tls, Token
 
 
-class Connected:
+class Connected(ABC):
     """Holds a checked connection; who derives from it opens it."""
 
     def __init__(
@@ -43,5 +44,6 @@ class Connected:
         )
         self._open()
 
+    @abstractmethod
     def _open(self) -> None:
-        raise NotImplementedError
+        """Make what waits for answers."""
