@@ -10,6 +10,11 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes minutes, or one worker would end long after the other."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def exports_are_verified_here():
     """Spare a small export the start of another process, where there is an exporter at all."""

@@ -95,6 +95,8 @@ def test_versions_that_come_and_go_leave_nothing_behind(versions, pictures, tmp_
                 taken[number] = server.taken()
                 tell(f"version {number}: {told(taken[number])}")
     assert not report.faults, report.told()
-    assert taken[60].memory < taken[20].memory * GROWTH
+    # What is taken at a moment depends on whether the version before is gone yet.
+    early, late = (max(taken[number].memory for number in numbers) for numbers in ((10, 20, 30), (40, 50, 60)))
+    assert late < early * GROWTH
     assert taken[60].threads <= taken[20].threads + 2
     assert taken[60].files <= taken[20].files + 2

@@ -84,16 +84,16 @@ _RESNET = [
     _application(f"ResNet{depth}", "ResNet", "conv5_block3_out", spread=1.5, large=depth > 50)
     for depth in (50, 101, 152)
 ]
-_RESNET_V2 = [_application(f"ResNet{depth}V2", "ResNetV2", "post_relu", large=depth > 50) for depth in (50, 101, 152)]
+_RESNET_V2 = [_application(f"ResNet{depth}V2", "ResNetV2", "post_relu", large=True) for depth in (50, 101, 152)]
 _INCEPTION = [
     _application("InceptionV3", "InceptionV3", "mixed10", INCEPTION_SIZE, INCEPTION_GRID, large=True),
     _application("InceptionResNetV2", "InceptionResNetV2", "conv_7b_ac", INCEPTION_SIZE, INCEPTION_GRID, large=True),
-    _application("Xception", "Xception", "block14_sepconv2_act", large=False),
+    _application("Xception", "Xception", "block14_sepconv2_act", large=True),
 ]
 _MOBILENET = [
-    _application("MobileNet", "MobileNet", "conv_pw_13_relu", large=False),
+    _application("MobileNet", "MobileNet", "conv_pw_13_relu", large=True),
     _application("MobileNetV2", "MobileNetV2", "out_relu", large=False),
-    _application("MobileNetV3Small", "MobileNetV3", "activation_17", large=False),
+    _application("MobileNetV3Small", "MobileNetV3", "activation_17", large=True),
     _application("MobileNetV3Large", "MobileNetV3", "activation_19"),
 ]
 _DENSENET = [_application(f"DenseNet{depth}", "DenseNet", "relu", large=True) for depth in (121, 169, 201)]

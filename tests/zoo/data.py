@@ -218,7 +218,7 @@ CASES = (
         logits=bare_logits,
     ),
     _case("LSTM after the features", rows_read_by(lambda: [layers.LSTM(9, name="read")])),
-    _case("GRU after the features", rows_read_by(lambda: [layers.GRU(9, name="read")])),
+    _case("GRU after the features", rows_read_by(lambda: [layers.GRU(9, name="read")]), large=True),
     _case(
         "bidirectional LSTM, GRU",
         rows_read_by(lambda: [layers.Bidirectional(layers.LSTM(5, return_sequences=True), name="both"), layers.GRU(6)]),
@@ -237,6 +237,7 @@ CASES = (
         CLIP,
         grid=(4, 12, 16),
         logits=bare_logits,
+        large=True,
     ),
     # A base that pools leaves one vector a frame: the map says which frames.
     _numbers(
@@ -245,5 +246,6 @@ CASES = (
         CLIP,
         grid=(4,),
         logits=bare_logits,
+        large=True,
     ),
 )

@@ -188,6 +188,7 @@ CASES = (
         grid=(2, 2),
         inputs=photographs(64, 64, 3),
         binary=True,
+        large=True,
     ),
     _keras_2("from .h5", reloaded(functional, ".h5")),
     _keras_2("from .keras", reloaded(nested, ".keras"), "base/features", logits=bare_logits),

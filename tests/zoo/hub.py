@@ -126,23 +126,23 @@ def _case(name: str, build: Callable[[], keras.Model], layer: str, grid: tuple[i
     )
 
 
-def _tokens(name: str, build: Callable[[], keras.Model], layer: str, grid: tuple[int, int] = (4, 4)) -> Case:
-    return _case(name, build, layer, grid, inputs=photographs(32, 32, 3), arrange=patches(*grid))
+def _tokens(name: str, build: Callable[[], keras.Model], layer: str, **more: Any) -> Case:
+    return _case(name, build, layer, (4, 4), inputs=photographs(32, 32, 3), arrange=patches(4, 4), **more)
 
 
 CASES = (
     _tokens("ViT, class token", _of("ViT", VIT), "backbone/vit_encoder/transformer_block_1"),
     _tokens("ViT, pooled", _of("ViT", {**VIT, "use_class_token": False}, pooling="gap"), "backbone/vit_encoder/ln"),
-    _tokens("DeiT", _of("DeiT", DEIT), "backbone/deit_encoder/transformer_block_1/output_layer"),
+    _tokens("DeiT", _of("DeiT", DEIT), "backbone/deit_encoder/transformer_block_1/output_layer", large=True),
     _tokens("Swin", _of("SwinTransformer", SWIN), "backbone/norm"),
     _case("ResNet", _of("ResNet", RESNET), "backbone/stack1_block1_out", (6, 6)),
-    _case("ResNetV2", _of("ResNet", {**RESNET, "use_pre_activation": True}), "backbone/post_relu", (6, 6)),
-    _case("EfficientNet", _of("EfficientNet", EFFICIENTNET), "backbone/top_activation", (12, 12)),
+    _case("ResNetV2", _of("ResNet", {**RESNET, "use_pre_activation": True}), "backbone/post_relu", (6, 6), large=True),
+    _case("EfficientNet", _of("EfficientNet", EFFICIENTNET), "backbone/top_activation", (12, 12), large=True),
     _case("DenseNet", _of("DenseNet", DENSENET), "backbone/relu", (6, 6)),
     _case("VGG", _of("VGG", VGG, pooling_hidden_dim=24), "head/fc2", (6, 6)),
     _case("Xception", _of("Xception", XCEPTION), "backbone/block3_sepconv2_act", (6, 6)),
     _case("CSPNet", _of("CSPNet", CSPNET), "backbone/stage_1_block_1_dark_block_add", (12, 12)),
     _case("HGNetV2", _of("HGNetV2", HGNET, preprocessor=None, head_filters=24), "head_last/head_last_lab", (6, 6)),
     _case("MobileNet", _of("MobileNet", MOBILENET, num_features=24), "backbone/block_3_0/activation_7", (3, 3)),
-    _case("MiT", _of("MiT", MIT), "backbone/layer_normalization_8", (6, 6), arrange=patches(6, 6)),
+    _case("MiT", _of("MiT", MIT), "backbone/layer_normalization_8", (6, 6), arrange=patches(6, 6), large=True),
 )

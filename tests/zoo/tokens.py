@@ -127,6 +127,7 @@ CASES = (
         grid=(4, 6),
         arrange=patches(4, 6),
         inputs=photographs(SIZE, 48, 3),
+        large=True,
     ),
     _case(
         "ViT flattened",
