@@ -9,7 +9,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradcam_export.cli_arguments import (
     add_export_arguments,
@@ -17,12 +17,23 @@ from gradcam_export.cli_arguments import (
     add_publish_arguments,
     add_serve_arguments,
 )
+from gradcam_export.commands import compare, evaluate, verify
 from gradcam_export.errors import GradcamExportError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradcam_export.commands.judgement import Judgement
 
 INTERRUPTED = 130
 _EXPORT_OPTIONS = (
     *("chunk", "weights", "images", "version", "max_image_bytes", "max_image_pixels"),
     *("batching", "max_batch_size", "batch_timeout_micros", "batch_threads", "allowed_batch_sizes"),
+)
+_JUDGING = (
+    ("verify", verify, "check a published version: values, labels, packaging, serving"),
+    ("compare", compare, "show what changed between two versions"),
+    ("evaluate", evaluate, "measure how good the explanations are"),
 )
 
 
@@ -37,14 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        parsed.run(parsed)
+        return parsed.run(parsed) or 0
     except GradcamExportError as error:
         _say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
-    return 0
 
 
 def _build(parsed: argparse.Namespace) -> None:
@@ -110,6 +120,12 @@ def _serve(parsed: argparse.Namespace) -> None:
     )
 
 
+def _judge(run: Callable[[argparse.Namespace, Callable[[str], None]], Judgement], parsed: argparse.Namespace) -> int:
+    judgement = run(parsed, _say)
+    print(judgement.text)
+    return 0 if judgement.passed else 1
+
+
 def _demo(parsed: argparse.Namespace) -> None:
     from gradcam_export.demo.road import run_demo
 
@@ -173,6 +189,10 @@ def _parser() -> argparse.ArgumentParser:
     publish = commands.add_parser("publish", help="copy a finished version to another base path or an object store")
     add_publish_arguments(publish)
     publish.set_defaults(run=_publish)
+    for name, command, what in _JUDGING:
+        judging = commands.add_parser(name, help=what)
+        command.add_arguments(judging)
+        judging.set_defaults(run=partial(_judge, command.run))
     serve = commands.add_parser("serve", help="serve models on this machine (production: TensorFlow Serving)")
     add_serve_arguments(serve)
     serve.set_defaults(run=_serve)

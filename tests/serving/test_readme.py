@@ -91,7 +91,9 @@ class Reader:
         elif command.startswith("gradcam-export serve"):
             self.serve(command)
         elif command.startswith("gradcam "):
-            where = [] if "--server" in text or "completion" in text else ["--server", f"localhost:{self.ports['8500']}"]
+            where = (
+                [] if "--server" in text or "completion" in text else ["--server", f"localhost:{self.ports['8500']}"]
+            )
             run(*shlex.split(text), *where)
         elif command.startswith(("gradcam-export ", "sed ")):
             run(*shlex.split(text))

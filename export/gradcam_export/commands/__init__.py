@@ -1,0 +1,1 @@
+"""The commands that judge versions: what each takes, and what it answers."""
