@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -76,8 +77,18 @@ class FoldedCore:
         """Return heatmap and peak: from the graph, or by asking it again, then `[B,T,...]` for `classes` `[B,T]`."""
         if not METHODS[method].alters:
             return {name: answer[output_of(name, kind)] for name in (contract.HEATMAP, contract.HEATMAP_PEAK)}
-        count, layout = classes.shape[1], self._choice.layout
         given = {name: inputs[name] for name in self._folded.inputs if name != contract.CLASS_INDEX}
+        known = {name: answer[name] for name in (MODEL_INPUT, FEATURES, SCORES)}
+        # Inlined, its loop would half remain where a request does not ask for the map, and fail (2.20).
+        ask_again = tf.function(
+            partial(self._asked_again, method), autograph=False, experimental_attributes={"_noinline": True}
+        )
+        return ask_again(weights, given, known, classes)
+
+    def _asked_again(
+        self, method: str, weights: Sequence[tf.Tensor], given: Tensors, answer: Tensors, classes: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        count, layout = classes.shape[1], self._choice.layout
         signed = METHODS[method].combine(self._evidence(weights, given, answer, classes))
         heatmap, peak = normalise(signed)
         positions = signed.shape[-1]
