@@ -12,6 +12,7 @@ from gradcam_export.graph.target import candidates
 from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.labels import labels_of, read_labels
+from gradcam_export.manifest import file_signatures
 from gradcam_export.methods import METHODS
 from gradcam_export.options import ExportKeywords, ExportOptions
 
@@ -152,10 +153,13 @@ def _signatures(classifier: Classifier, choice: Choice, *, files: bool) -> Itera
         yield contract.explain_signature(method), f"likewise, by {method}"
     yield contract.TOP_K, f"the same of the best {choice.top_k} classes: heatmap [B,{choice.top_k},{grid}]"
     yield contract.PREDICT, f"{given} → {answer}"
-    if files and classifier.inputs.takes_pictures:
-        yield contract.EXPLAIN_BYTES, f"as {contract.EXPLAIN}, of JPEG or PNG files: {contract.IMAGE_BYTES} [B]"
-        if len(choice.layout.grid) == len(classifier.inputs.main.size):
-            yield contract.OVERLAY, f"{contract.IMAGE_BYTES} → {contract.OVERLAY_BYTES}, finished JPEGs"
+    of_files = {
+        contract.EXPLAIN_BYTES: f"as {contract.EXPLAIN}, of JPEG or PNG files: {contract.IMAGE_BYTES} [B]",
+        contract.OVERLAY: f"{contract.IMAGE_BYTES} → {contract.OVERLAY_BYTES}, finished JPEGs",
+    }
+    encoded = files and classifier.inputs.takes_pictures
+    for name in file_signatures(encoded=encoded, size=classifier.inputs.main.size, grid=choice.layout.grid):
+        yield name, of_files[name]
     yield contract.DESCRIBE, "key → value, JSON"
 
 

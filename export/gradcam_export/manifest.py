@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradcam_export import contract
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,3 +39,16 @@ class Manifest:
     def to_json(self) -> str:
         """Return the manifest as one line of ASCII JSON."""
         return json.dumps({"schema": self.schema, **asdict(self)})
+
+
+def file_signatures(*, encoded: bool, size: Sequence[int], grid: Sequence[int]) -> tuple[str, ...]:
+    """Return the signatures that take encoded pictures.
+
+    Args:
+        encoded: whether the classifier takes any.
+        size: (H, W) of its pictures.
+        grid: (h, w) of its heatmaps; one of fewer axes does not lie over a picture.
+    """
+    if not encoded:
+        return ()
+    return (contract.EXPLAIN_BYTES, contract.OVERLAY) if len(grid) == len(size) else (contract.EXPLAIN_BYTES,)

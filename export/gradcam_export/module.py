@@ -12,6 +12,7 @@ from gradcam_export.graph.core import FoldedCore
 from gradcam_export.graph.decoding import decode_images
 from gradcam_export.graph.headers import ImageLimits
 from gradcam_export.graph.overlay import colour_table, overlay_jpeg
+from gradcam_export.manifest import file_signatures
 from gradcam_export.methods import METHODS
 
 if TYPE_CHECKING:
@@ -103,12 +104,15 @@ class ExplainableClassifier(tf.Module):
         yield contract.DESCRIBE, _concrete(self._describe, key)
         for method in self._methods[1:]:
             yield contract.explain_signature(method), _concrete(partial(self._explain, method), chosen)
-        if self._inputs.takes_pictures and self._limits.max_bytes:
-            encoded = {contract.IMAGE_BYTES: tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES)}
-            encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
-            yield contract.EXPLAIN_BYTES, _concrete(partial(self._explain_bytes, contract.EXPLAIN_BYTES), encoded)
-            if len(self._grid) == len(self._inputs.main.size):
-                yield contract.OVERLAY, _concrete(self._overlay, encoded)
+        encoded = {contract.IMAGE_BYTES: tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES)}
+        encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
+        of_files: dict[str, Callable[[Answer], Answer]] = {
+            contract.EXPLAIN_BYTES: partial(self._explain_bytes, contract.EXPLAIN_BYTES),
+            contract.OVERLAY: self._overlay,
+        }
+        takes_files = self._inputs.takes_pictures and self._limits.max_bytes > 0
+        for name in file_signatures(encoded=takes_files, size=self._inputs.main.size, grid=self._grid):
+            yield name, _concrete(of_files[name], encoded)
 
     def _serving_default(self, inputs: Answer) -> Answer:
         return self._answered(contract.SERVING_DEFAULT, self._methods[0], _of_predicted_class(inputs))

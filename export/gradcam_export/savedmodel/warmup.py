@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from gradcam_export import contract
+from gradcam_export.manifest import file_signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,12 +60,10 @@ def _requests(manifest: Manifest, size: int) -> Iterator[tuple[str, dict[str, np
         yield contract.SERVING_DEFAULT, inputs
         yield contract.EXPLAIN, chosen
         yield contract.TOP_K, inputs
-        if manifest.input["encoded"]:
-            encoded = {contract.IMAGE_BYTES: _pictures(inputs[manifest.input["name"]])}
-            encoded[contract.CLASS_INDEX] = chosen[contract.CLASS_INDEX]
-            yield contract.EXPLAIN_BYTES, encoded
-            if len(manifest.explanation["grid"]) == len(manifest.input["shape"]) - 1:
-                yield contract.OVERLAY, encoded
+        pixels, grid = manifest.input["shape"][:-1], manifest.explanation["grid"]
+        for signature in file_signatures(encoded=manifest.input["encoded"], size=pixels, grid=grid):
+            files = _pictures(inputs[manifest.input["name"]])
+            yield signature, {contract.IMAGE_BYTES: files, contract.CLASS_INDEX: chosen[contract.CLASS_INDEX]}
     for method in further:
         if size == 1 or method in manifest.batching["methods"]:
             yield contract.explain_signature(method), chosen
