@@ -8,8 +8,7 @@ with Client("localhost:8500", model="flowers") as client:
 ```
 """
 
-from typing import TYPE_CHECKING
-
+from gradcam_client.aio import AsyncClient
 from gradcam_client.client import Client
 from gradcam_client.contact_sheet import grid
 from gradcam_client.errors import (
@@ -32,9 +31,6 @@ from gradcam_client.options import UNSET, Tls
 from gradcam_client.outcomes import Outcome
 from gradcam_client.results import Explanation, Prediction, VersionStatus
 from gradcam_client.visualization import Visualization
-
-if TYPE_CHECKING:
-    from gradcam_client.aio import AsyncClient
 
 __all__ = [
     "UNSET",
@@ -63,12 +59,3 @@ __all__ = [
     "Visualization",
     "grid",
 ]
-
-
-def __getattr__(name: str) -> object:
-    # asyncio would be a part of the time that importing this package takes.
-    if name == "AsyncClient":
-        from gradcam_client.aio import AsyncClient
-
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

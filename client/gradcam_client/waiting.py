@@ -1,6 +1,6 @@
 """Who waits for the answers: a thread, or an event loop. What to ask, and when to ask again, is none of their business.
 
-This module brings gRPC, which takes as long to import as the rest of the package: clients import it when one is made.
+This module brings gRPC, which would make importing the package slow: clients import it when one is made.
 """
 
 from __future__ import annotations
