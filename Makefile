@@ -46,8 +46,8 @@ demo: $(VENV)/.ready
 	$(BIN)/gradcam-export demo demo $(if $(MODEL),--model $(MODEL)) $(if $(IMAGES),--images $(IMAGES)) $(if $(LABELS),--labels $(LABELS))
 
 test: lint $(CLIENT_VENV)/.ready
-	$(CLIENT_VENV)/bin/python -m pytest tests/client
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
+	$(CLIENT_VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/client
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/client tests
 
 # One after the other: the largest networks take most of the memory each.
 test-all: test

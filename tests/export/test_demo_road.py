@@ -55,6 +55,7 @@ def learnt(digits):
     return network, lines, draw_scenes(test, 100, 3)
 
 
+@pytest.mark.large
 def test_a_short_training_beats_chance_on_digits_never_seen(learnt) -> None:
     network, lines, scenes = learnt
     predicted = network.predict(np.stack([scene.pixels for scene in scenes]), verbose=0).argmax(1)

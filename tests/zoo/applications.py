@@ -77,36 +77,35 @@ def last_sum(twin: keras.Model, operation: str) -> Any:
 
 
 _VGG = [
-    _application("VGG16", "VGG", "block5_conv3", VGG_SIZE, large=False),
+    _application("VGG16", "VGG", "block5_conv3", VGG_SIZE),
     _application("VGG19", "VGG", "block5_conv4", VGG_SIZE),
 ]
 _RESNET = [
     _application(f"ResNet{depth}", "ResNet", "conv5_block3_out", spread=1.5, large=depth > 50)
     for depth in (50, 101, 152)
 ]
-_RESNET_V2 = [_application(f"ResNet{depth}V2", "ResNetV2", "post_relu", large=True) for depth in (50, 101, 152)]
+_RESNET_V2 = [_application(f"ResNet{depth}V2", "ResNetV2", "post_relu") for depth in (50, 101, 152)]
 _INCEPTION = [
-    _application("InceptionV3", "InceptionV3", "mixed10", INCEPTION_SIZE, INCEPTION_GRID, large=True),
-    _application("InceptionResNetV2", "InceptionResNetV2", "conv_7b_ac", INCEPTION_SIZE, INCEPTION_GRID, large=True),
-    _application("Xception", "Xception", "block14_sepconv2_act", large=True),
+    _application("InceptionV3", "InceptionV3", "mixed10", INCEPTION_SIZE, INCEPTION_GRID),
+    _application("InceptionResNetV2", "InceptionResNetV2", "conv_7b_ac", INCEPTION_SIZE, INCEPTION_GRID),
+    _application("Xception", "Xception", "block14_sepconv2_act"),
 ]
 _MOBILENET = [
-    _application("MobileNet", "MobileNet", "conv_pw_13_relu", large=True),
+    _application("MobileNet", "MobileNet", "conv_pw_13_relu"),
     _application("MobileNetV2", "MobileNetV2", "out_relu", large=False),
-    _application("MobileNetV3Small", "MobileNetV3", "activation_17", large=True),
+    _application("MobileNetV3Small", "MobileNetV3", "activation_17"),
     _application("MobileNetV3Large", "MobileNetV3", "activation_19"),
 ]
-_DENSENET = [_application(f"DenseNet{depth}", "DenseNet", "relu", large=True) for depth in (121, 169, 201)]
+_DENSENET = [_application(f"DenseNet{depth}", "DenseNet", "relu") for depth in (121, 169, 201)]
 _NASNET = [
-    _application("NASNetMobile", "NASNet", "activation_187", large=True),
+    _application("NASNetMobile", "NASNet", "activation_187"),
     _application("NASNetLarge", "NASNet", "activation_259"),
 ]
 _EFFICIENTNET = [
-    _application(f"EfficientNetB{number}", "EfficientNet", "top_activation", spread=1.1, large=number > 0)
-    for number in range(8)
+    _application(f"EfficientNetB{number}", "EfficientNet", "top_activation", spread=1.1) for number in range(8)
 ]
 _EFFICIENTNET_V2 = [
-    _application(f"EfficientNetV2{size}", "EfficientNetV2", "top_activation", spread=1.1, large=True)
+    _application(f"EfficientNetV2{size}", "EfficientNetV2", "top_activation", spread=1.1)
     for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
 ]
 _CONVNEXT = [
@@ -114,7 +113,6 @@ _CONVNEXT = [
         f"ConvNeXt{size}",
         "ConvNeXt",
         f"convnext_{size.lower()}_1/Add_{additions}",
-        large=size != "Tiny",
         catch=last_sum,
     )
     for size, additions in (("Tiny", 17), ("Small", 35), ("Base", 35), ("Large", 35), ("XLarge", 35))

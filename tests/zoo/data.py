@@ -224,7 +224,7 @@ CASES = (
         rows_read_by(lambda: [layers.Bidirectional(layers.LSTM(5, return_sequences=True), name="both"), layers.GRU(6)]),
         large=True,
     ),
-    _numbers("TimeDistributed, LSTM", frames_read_by(pooled_frames), CLIP, grid=(4, 12, 16)),
+    _numbers("TimeDistributed, LSTM", frames_read_by(pooled_frames), CLIP, grid=(4, 12, 16), large=True),
     _numbers(
         "TimeDistributed, pooled",
         frames_read_by(lambda x: layers.GlobalAveragePooling3D()(x)),

@@ -232,5 +232,6 @@ CASES = (
         inputs=photographs(96, 96, 3),
         condition=positive_age,
         logits=bare_logits,
+        large=True,
     ),
 )

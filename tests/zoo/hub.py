@@ -131,14 +131,14 @@ def _tokens(name: str, build: Callable[[], keras.Model], layer: str, **more: Any
 
 
 CASES = (
-    _tokens("ViT, class token", _of("ViT", VIT), "backbone/vit_encoder/transformer_block_1"),
+    _tokens("ViT, class token", _of("ViT", VIT), "backbone/vit_encoder/transformer_block_1", large=True),
     _tokens("ViT, pooled", _of("ViT", {**VIT, "use_class_token": False}, pooling="gap"), "backbone/vit_encoder/ln"),
     _tokens("DeiT", _of("DeiT", DEIT), "backbone/deit_encoder/transformer_block_1/output_layer", large=True),
-    _tokens("Swin", _of("SwinTransformer", SWIN), "backbone/norm"),
+    _tokens("Swin", _of("SwinTransformer", SWIN), "backbone/norm", large=True),
     _case("ResNet", _of("ResNet", RESNET), "backbone/stack1_block1_out", (6, 6)),
     _case("ResNetV2", _of("ResNet", {**RESNET, "use_pre_activation": True}), "backbone/post_relu", (6, 6), large=True),
     _case("EfficientNet", _of("EfficientNet", EFFICIENTNET), "backbone/top_activation", (12, 12), large=True),
-    _case("DenseNet", _of("DenseNet", DENSENET), "backbone/relu", (6, 6)),
+    _case("DenseNet", _of("DenseNet", DENSENET), "backbone/relu", (6, 6), large=True),
     _case("VGG", _of("VGG", VGG, pooling_hidden_dim=24), "head/fc2", (6, 6)),
     _case("Xception", _of("Xception", XCEPTION), "backbone/block3_sepconv2_act", (6, 6)),
     _case("CSPNet", _of("CSPNet", CSPNET), "backbone/stage_1_block_1_dark_block_add", (12, 12)),
