@@ -93,6 +93,13 @@ class ExplainableClassifier(tf.Module):
         """Return the concrete functions by signature name."""
         return dict(self._signatures)
 
+    def costly(self) -> list[str]:
+        """Return the signatures whose method asks the classifier again, for every channel."""
+        first, *further = self._methods
+        every = dict.fromkeys(self._signatures, METHODS[first])
+        every |= {contract.explain_signature(name): METHODS[name] for name in further}
+        return [name for name in every if every[name].alters and name not in (contract.PREDICT, contract.DESCRIBE)]
+
     def _functions(self) -> Iterator[tuple[str, Any]]:
         given = self._specs
         chosen = given | {contract.CLASS_INDEX: tf.TensorSpec([None], tf.int32, name=contract.CLASS_INDEX)}

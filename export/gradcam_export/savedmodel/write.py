@@ -62,12 +62,12 @@ def _batching_parameters(batching: Mapping[str, Any]) -> str:
 
 
 def write_saved_model(classifier: tf.Module, directory: Path) -> None:
-    """Write `classifier` with its signatures into the empty `directory`."""
+    """Write `classifier`, with its `signatures()` and `costly()` ones among them, into the empty `directory`."""
     # Gradients are taken and folded: what custom ones there were would only make saving fail (2.20).
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _quiet():
         tf.saved_model.save(classifier, str(directory), signatures=classifier.signatures(), options=options)
-    separate_outputs(directory)
+    separate_outputs(directory, classifier.costly())
 
 
 @contextmanager
