@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from gradcam_export.checks.pictures import check_takes_pictures, image_files, read_pixels
 from gradcam_export.errors import OptionError
 
 if TYPE_CHECKING:
@@ -18,43 +19,32 @@ Array = np.ndarray[Any, Any]
 COUNT = 4
 """Images a version is verified with, each for two classes."""
 
-_MODES = {1: "L", 3: "RGB"}
-
 
 def verification_inputs(specs: Sequence[Mapping[str, Any]], folder: str | Path | None) -> dict[str, Array]:
     """Return values `[B,...]` for each input of the signatures.
 
     Args:
         specs: `name`, `shape` and `dtype` of each input, the one that is explained first.
-        folder: holds image files for that one; the others get synthetic values.
+        folder: holds image files for that one, of which the first that can be read are taken; the others get
+            synthetic values.
 
     Raises:
         OptionError: `folder` holds no readable image, or the classifier takes none that files hold.
     """
     main, *others = specs
-    if folder is None:
-        values = {main["name"]: _synthetic(main)}
-    elif main["dtype"] != "uint8":
-        raise OptionError(
-            f"{folder}: this classifier takes {main['dtype']} {main['shape']}, which no image file holds."
-        )
-    else:
-        values = {main["name"]: _images_in(Path(folder), main["shape"])}
-    count = len(values[main["name"]])
-    return values | {one["name"]: _synthetic(one)[:count] for one in others}
+    explained = _synthetic(main) if folder is None else _images_in(Path(folder), main)
+    count = len(explained)
+    return {main["name"]: explained} | {one["name"]: _synthetic(one)[:count] for one in others}
 
 
-def _images_in(folder: Path, shape: Sequence[int]) -> Array:
-    height, width, channels = shape
+def _images_in(folder: Path, spec: Mapping[str, Any]) -> Array:
+    check_takes_pictures(spec)
     images: list[Array] = []
-    for path in sorted(folder.iterdir()):
+    for path in image_files(folder):
         try:
-            with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image).convert(_MODES[channels])
-        except (UnidentifiedImageError, OSError):
+            images.append(read_pixels(path, spec))
+        except OptionError:
             continue
-        resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-        images.append(np.asarray(resized).reshape(shape))
         if len(images) == COUNT:
             break
     if not images:
