@@ -48,9 +48,13 @@ class ExpectedHeatmaps:
         draws = [np.abs(self._normalised(method, draw) - wanted).max(axis=1) for draw in range(1, _DRAWS + 1)]
         return np.maximum(1.0, _MARGIN * np.max(draws, axis=0) / self.tolerance)
 
+    def of(self, method: str) -> Array:
+        """Return the formula's heatmaps, 0..1, `[rows,P]`."""
+        return self._normalised(method, 0)
+
     def check(self, method: str, heatmap: Array) -> Check:
         """Compare heatmaps `[rows,*grid]` with the formula's."""
-        wanted = self._normalised(method, 0).reshape(len(heatmap), -1)
+        wanted = self.of(method).reshape(len(heatmap), -1)
         if wanted.size == heatmap.size:
             wanted = wanted.reshape(heatmap.shape)
         return compare(f"heatmap of {method}", heatmap, wanted, self.tolerance, self.slack(method))

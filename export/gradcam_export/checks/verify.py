@@ -18,6 +18,7 @@ from gradcam_export import contract
 from gradcam_export.checks.comparison import Array, Check, Report, compare, failed
 from gradcam_export.checks.files import check_description, check_labels, check_warmup
 from gradcam_export.checks.heatmaps import FLOAT32_TOLERANCE, ExpectedHeatmaps
+from gradcam_export.checks.precision import FULL_PRECISION, check_precision, measured_methods
 from gradcam_export.checks.stock_server import check_stock_server
 from gradcam_export.errors import VerificationError
 from gradcam_export.savedmodel.session import LoadedVersion
@@ -79,6 +80,8 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
         return Report(checks=(stock,))
     manifest = json.loads((version / EXTRA_ASSETS / MANIFEST_FILE).read_text())
     first, *further = manifest["explanation"]["methods"]
+    full = manifest["precision"] == FULL_PRECISION
+    measured = () if full else measured_methods(expected)
     heatmaps = ExpectedHeatmaps(expected)
     inputs = {name.removeprefix("inputs/"): value for name, value in expected.items() if name.startswith("inputs/")}
     chosen = inputs | {contract.CLASS_INDEX: expected["answered"]}
@@ -87,9 +90,9 @@ def verify(version: Path, expected: Mapping[str, Array]) -> Report:
         answer = loaded.run(contract.EXPLAIN, asked)
         checks = (
             stock,
-            *_predictions(loaded, inputs, expected),
-            heatmaps.check(first, answer[contract.HEATMAP]),
-            *(_further_heatmap(loaded, method, chosen, heatmaps) for method in further),
+            *(_predictions(loaded, inputs, expected) if full else check_precision(loaded, expected, manifest)),
+            *([] if first in measured else [heatmaps.check(first, answer[contract.HEATMAP])]),
+            *(_further_heatmap(loaded, one, chosen, heatmaps) for one in further if one not in measured),
             *_signatures(loaded, asked, answer, expected, heatmaps.slack(first)),
             *_encoded(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
             _independence(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
