@@ -53,7 +53,7 @@ def describe_export(
         explanation=_explanation(choice),
         overlay={"colormap": OVERLAY_COLORMAP, "alpha": OVERLAY_ALPHA},
         weights=options.weights,
-        precision="float32",
+        precision=options.precision,
         batching=_batching(options, choice),
         versions={
             "tensorflow": tf.__version__,
