@@ -66,7 +66,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add("base_path", metavar="BASE_PATH", help="where the model's versions lie: models/flowers, gs://bucket/flowers")
     add("--chunk", type=int, default=32, metavar="N", help="altered inputs at once in Score-CAM and Ablation-CAM")
     add("--weights", choices=choices(WeightStorage), default="variables", help="how weights are stored")
-    add("--precision", choices=choices(Precision), default="float32", help="of the layers; half of it asks for --images")
+    add("--precision", choices=choices(Precision), default="float32", help="of the layers; --images decide on halves")
     add("--batching", choices=choices(Batching), default="in-graph", help="who merges requests into batches")
     add("--max-batch-size", type=int, default=16, metavar="N", help="most rows of a batch; larger requests are split")
     add("--batch-timeout-micros", type=int, default=0, metavar="N", help="how long a request waits for others")

@@ -145,7 +145,7 @@ def _fold(
     with step("explain"):
         explained = explain(traced, choice)
     with step("fold"):
-        folded = fold(explained, asked.weights)
+        folded = fold(explained, asked.weights, asked.precision)
     return folded, choice, describe_export(name, asked, loaded, classifier, choice, labels, folded.ops)
 
 
