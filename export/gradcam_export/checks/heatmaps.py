@@ -48,6 +48,16 @@ class ExpectedHeatmaps:
         draws = [np.abs(self._normalised(method, draw) - wanted).max(axis=1) for draw in range(1, _DRAWS + 1)]
         return np.maximum(1.0, _MARGIN * np.max(draws, axis=0) / self.tolerance)
 
+    def check_peak(self, method: str, peak: Array) -> Check:
+        """Compare `heatmap_peak` `[rows]`, relative to the largest, with the formula's maxima before division."""
+        wanted, *draws = [
+            oracle.heatmap(method, self._evidence(method, draw)).max(axis=1) for draw in range(_DRAWS + 1)
+        ]
+        scale = wanted.max() or 1.0
+        known = np.max([np.abs(draw - wanted) for draw in draws], axis=0) / scale
+        slack = np.maximum(1.0, _MARGIN * known / self.tolerance)
+        return compare(f"heatmap_peak of {method}", peak / scale, wanted / scale, self.tolerance, slack)
+
     def of(self, method: str) -> Array:
         """Return the formula's heatmaps, 0..1, `[rows,P]`."""
         return self._normalised(method, 0)

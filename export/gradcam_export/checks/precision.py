@@ -13,7 +13,7 @@ from gradcam_export.checks.heatmaps import ExpectedHeatmaps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from gradcam_export.savedmodel.session import LoadedVersion
+    from gradcam_export.checks.served import Version
 
 FULL_PRECISION = "float32"
 """What a manifest says of a version that computes in the model's own types."""
@@ -54,7 +54,7 @@ def measured_methods(expected: Mapping[str, Array]) -> tuple[str, ...]:
 
 
 def check_precision(
-    loaded: LoadedVersion, expected: Mapping[str, Array], manifest: Mapping[str, Any]
+    loaded: Version, expected: Mapping[str, Array], manifest: Mapping[str, Any]
 ) -> Iterator[Check]:
     """Compare predicted classes, and the heatmaps of the classes that the live model predicts.
 
@@ -106,7 +106,7 @@ def _quantile(what: str, quantile: str, differences: Array, percent: int, limit:
     )
 
 
-def _answer(loaded: LoadedVersion, signature: str, inputs: Mapping[str, Array], output: str) -> Array:
+def _answer(loaded: Version, signature: str, inputs: Mapping[str, Array], output: str) -> Array:
     count = len(next(iter(inputs.values())))
     parts = []
     for start in range(0, count, _AT_ONCE):
