@@ -20,55 +20,59 @@ COUNT = 4
 """Images a version is verified with, each for two classes."""
 
 
-def verification_inputs(specs: Sequence[Mapping[str, Any]], folder: str | Path | None) -> dict[str, Array]:
+def verification_inputs(
+    specs: Sequence[Mapping[str, Any]], folder: str | Path | None, count: int = COUNT
+) -> dict[str, Array]:
     """Return values `[B,...]` for each input of the signatures.
 
     Args:
         specs: `name`, `shape` and `dtype` of each input, the one that is explained first.
-        folder: holds image files for that one, of which the first that can be read are taken; the others get
-            synthetic values.
+        folder: holds image files for that one, which are taken from all over it: often its parts are classes; the
+            others get synthetic values.
+        count: how many; fewer where the folder holds no more that can be read.
 
     Raises:
         OptionError: `folder` holds no readable image, or the classifier takes none that files hold.
     """
     main, *others = specs
-    explained = _synthetic(main) if folder is None else _images_in(Path(folder), main)
-    count = len(explained)
-    return {main["name"]: explained} | {one["name"]: _synthetic(one)[:count] for one in others}
+    explained = _synthetic(main, count) if folder is None else _images_in(Path(folder), main, count)
+    return {main["name"]: explained} | {one["name"]: _synthetic(one, len(explained)) for one in others}
 
 
-def _images_in(folder: Path, spec: Mapping[str, Any]) -> Array:
+def _images_in(folder: Path, spec: Mapping[str, Any], count: int) -> Array:
     check_takes_pictures(spec)
     images: list[Array] = []
-    for path in image_files(folder):
+    paths = image_files(folder)
+    step = max(1, len(paths) // count)
+    for path in (path for start in range(step) for path in paths[start::step]):
         try:
             images.append(read_pixels(path, spec))
         except OptionError:
             continue
-        if len(images) == COUNT:
+        if len(images) == count:
             break
     if not images:
         raise OptionError(f"{folder}: no readable image among its files.")
     return np.stack(images)
 
 
-def _synthetic(spec: Mapping[str, Any]) -> Array:
+def _synthetic(spec: Mapping[str, Any], count: int) -> Array:
     random = np.random.default_rng(0)
     shape = tuple(spec["shape"])
     if spec["dtype"] == "uint8":
-        return _clouds(shape, random)
+        return _clouds((count, *shape), random)
     if spec["dtype"] == "int32":
         # Of tokens no more is known than that there are two.
-        return random.integers(0, 2, (COUNT, *shape), np.int32)
-    return random.standard_normal((COUNT, *shape)).astype(np.float32)
+        return random.integers(0, 2, (count, *shape), np.int32)
+    return random.standard_normal((count, *shape)).astype(np.float32)
 
 
 def _clouds(shape: tuple[int, ...], random: np.random.Generator) -> Array:
     """Coloured clouds of growing detail: structure at several scales, other values in each image."""
-    height, width, channels = shape
-    images = np.empty((COUNT, *shape), np.uint8)
-    for index in range(COUNT):
-        cells = 3 * 2**index
+    count, height, width, channels = shape
+    images = np.empty(shape, np.uint8)
+    for index in range(count):
+        cells = 3 * 2 ** (index % COUNT)
         for channel in range(channels):
             cloud = Image.fromarray(random.integers(0, 256, (cells, cells), np.uint8))
             images[index, :, :, channel] = np.asarray(cloud.resize((width, height), Image.Resampling.BICUBIC))

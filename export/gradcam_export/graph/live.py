@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from gradcam_export.graph.trace import forward, inlined, input_specs
 from gradcam_export.methods import METHODS, CamMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gradcam_export.graph.explain import Choice
     from gradcam_export.graph.layout import Layout
@@ -50,18 +51,46 @@ def live_values(classifier: Classifier, inputs: Values, options: ExportOptions) 
         answered; `features` `[B,P,K]`; `gradients` `[B,P,K]` of the class score and `METHOD/gradients` of a method with
         a direction of its own; of methods that ask again, for the first `RESCORED_ROWS` images, `METHOD/channels` and
         `METHOD/channel_scores` `[rows,n]` and `METHOD/score` `[rows]`; and `rounding`, the relative error of the float
-        type that the features were computed in.
+        type that the features were computed in, or the version computes them in, whichever is larger.
 
     Raises:
         ExplanationError: this machine cannot run the model or its gradients (grouped convolutions have none on CPUs).
     """
-    try:
+    with _naming_obstacles(classifier.model.name):
         return _values(_LiveClassifier(classifier, options), inputs)
+
+
+def live_rows(classifier: Classifier, inputs: Values, options: ExportOptions) -> Iterator[Values]:
+    """Run the live model on one row of `inputs` after the other, for the predicted class.
+
+    Args:
+        classifier: its own variables in use.
+        inputs: `[n,...]` by the signatures' names.
+        options: what is explained.
+
+    Yields:
+        Of each row `answered`, `features`, `gradients`, `METHOD/gradients` and `rounding`, as `live_values` names them.
+
+    Raises:
+        ExplanationError: as `live_values`.
+    """
+    with _naming_obstacles(classifier.model.name):
+        live = _LiveClassifier(classifier, options)
+        for row in range(len(next(iter(inputs.values())))):
+            one = {name: value[[row]] for name, value in inputs.items()}
+            found = live.run(one, np.array([contract.PREDICTED_CLASS], np.int32))
+            yield {name: found[name] for name in found if name not in _INNER} | {"rounding": live.rounding}
+
+
+@contextmanager
+def _naming_obstacles(model: str) -> Iterator[None]:
+    try:
+        yield
     except tf.errors.OpError as error:
         # The first line says that a graph failed, and a traceback follows; the reason comes last, before the node.
         reason = [line for line in error.message.splitlines() if line.strip() and "[[{{" not in line][-1].strip()
         raise ExplanationError(
-            f"{classifier.model.name!r} does not run on this machine with its gradients: {reason} "
+            f"{model!r} does not run on this machine with its gradients: {reason} "
             "Choose a later layer with --layer, or export where it runs."
         ) from error
 
@@ -74,7 +103,7 @@ def _values(live: _LiveClassifier, inputs: Values) -> Values:
     second = live.run(inputs, other)
     values = {name: np.concatenate([first[name], second[name]]) for name in first if name not in _INNER}
     values["asked"] = np.concatenate([predicted, other])
-    values["rounding"] = np.array(_ROUNDING.get(live.choice.target.feature_map.tensor.dtype.name, 1e-5))
+    values["rounding"] = live.rounding
     values |= {f"inputs/{name}": np.concatenate([value, value]) for name, value in inputs.items()}
     few = {name: value[:RESCORED_ROWS] for name, value in first.items()}
     for method in live.choice.methods:
@@ -88,7 +117,7 @@ class _LiveClassifier:
     """The live model's forward pass, entered at its inputs, at what the model gets, or at the feature map."""
 
     def __init__(self, classifier: Classifier, options: ExportOptions) -> None:
-        self.inputs = classifier.inputs
+        self.inputs, self._precision = classifier.inputs, options.precision
         self._specs = input_specs(classifier.inputs)
         self._beside: dict[str, list[str]] = {}
         classes = tf.TensorSpec([None], tf.int32)
@@ -101,6 +130,12 @@ class _LiveClassifier:
         with inlined():
             self._run = explain.get_concrete_function()
             self._from = self._entries(classifier, options) if self.choice.asks_again else {}
+
+    @property
+    def rounding(self) -> Array:
+        """Relative error of the features, in the model or in the version, whichever is coarser."""
+        types = (self.choice.target.feature_map.tensor.dtype.name, self._precision)
+        return np.array(max(_ROUNDING.get(one, 1e-5) for one in types))
 
     def _entries(self, classifier: Classifier, options: ExportOptions) -> dict[str, Callable[..., tf.Tensor]]:
         """Return the explained scores as functions of an inner tensor and the inputs beside it."""

@@ -15,7 +15,7 @@ from gradcam_export.errors import OptionError
 from gradcam_export.graph.editing import producer_name, set_placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterator
 
     from gradcam_export.graph.editing import EditableGraph
 
@@ -87,9 +87,9 @@ class _Plan:
         self.types = sorted({one.outputs[0].dtype.name for one in inner})
         """Of the layers before the last."""
         self.layers = frozenset(one for one in inner if one.outputs[0].dtype == tf.float32)
-        lookups = (one for one in self.operations if one.type == "GatherV2" and self._is_stored(one.inputs[0]))
-        self.halved = frozenset(one.name for one in (*self.layers, *self._following(before_head), *lookups))
-        """Names of all operations that compute in half precision; rows of a weight are looked up as they are stored."""
+        computing = self.layers | self._following(before_head)
+        self.halved = frozenset(one.name for one in (*computing, *self._taking_either(computing)))
+        """Names of all operations that take half precision."""
 
     def _weight_of(self, operation: tf.Operation) -> str | None:
         """Return the weight, or constant, that a layer multiplies with."""
@@ -104,10 +104,15 @@ class _Plan:
     def _is_known(self, operation: tf.Operation) -> bool:
         return operation.type == "Const" or operation.name in self._graph.weights
 
-    def _is_stored(self, tensor: tf.Tensor) -> bool:
-        return tensor.op.name in self._graph.weights and tensor.dtype == tf.float32
+    def _taking_either(self, computing: Container[tf.Operation]) -> Iterator[tf.Operation]:
+        """Yield what need not be cast for: measures of a shape, and lookups of rows of a weight as it is stored."""
+        for one in self.operations:
+            source = one.inputs[0] if one.type in ("Shape", "GatherV2") else None
+            stored = one.type == "GatherV2" and source.op.name in self._graph.weights and source.dtype == tf.float32
+            if stored or (one.type == "Shape" and source.op in computing):
+                yield one
 
-    def _following(self, before_head: set[tf.Operation]) -> Iterable[tf.Operation]:
+    def _following(self, before_head: set[tf.Operation]) -> set[tf.Operation]:
         """Return what gets half precision alone, and passes it on to a layer or belongs to what leads to the last."""
         fed: set[tf.Operation] = set()
         for one in self.operations:
