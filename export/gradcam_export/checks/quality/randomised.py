@@ -1,0 +1,104 @@
+"""Sanity check by randomisation: does a map change when what the model has learned is destroyed?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
+
+import numpy as np
+import tensorflow as tf
+
+from gradcam_export import contract
+from gradcam_export.checks.quality.faithfulness import spearman
+from gradcam_export.checks.quality.weight_order import WeightDepths
+from gradcam_export.savedmodel.session import LoadedVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradcam_export.checks.quality.explaining import ExplainingVersion
+
+Array = np.ndarray[Any, Any]
+
+_STAGES: Final = 4
+
+
+class RandomisableVersion(LoadedVersion):
+    """A version in a Session whose weights can be shuffled layer by layer, from the answer down.
+
+    A layer is a variable of two or more axes, and what is added to its result. Weights that lie in the graph as
+    constants stay as they are.
+    """
+
+    def __init__(self, session: Any, meta_graph: Any) -> None:
+        super().__init__(session, meta_graph)
+        depths = WeightDepths(meta_graph.graph_def)
+        forward = depths.of(self._outputs(contract.PREDICT))
+        explaining = set[str]().union(*(depths.of(self._outputs(name)) for name in self.signatures if _explains(name)))
+        shapes = {
+            node.name: node.attr["shape"].shape.dim for node in meta_graph.graph_def.node if node.op == "VarHandleOp"
+        }
+        starts = sorted({depth for name, depth in forward.items() if len(shapes[name]) > 1}, reverse=True)
+        # Some gradients are taken with weights of their own, made of those of the head.
+        self._layers = [
+            [name for name, depth in forward.items() if start <= depth < end]
+            for start, end in zip(starts, [1 << 60, *starts], strict=False)
+        ]
+        if self._layers:
+            self._layers[0] += sorted(explaining - forward.keys())
+
+    @property
+    def layers(self) -> int:
+        """How many layers can be randomised."""
+        return len(self._layers)
+
+    def randomise(self, layers: int) -> None:
+        """Shuffle the values of the variables of the last `layers` layers, by their names: always in the same way."""
+        graph = self._session.graph
+        with graph.as_default():
+            for name in (name for layer in self._layers[:layers] for name in layer):
+                handle = graph.get_operation_by_name(name)
+                dtype = handle.get_attr("dtype")
+                value = self._session.run(tf.raw_ops.ReadVariableOp(resource=handle.outputs[0], dtype=dtype))
+                random = np.random.default_rng(crc32(name.encode()))
+                shuffled = random.permutation(value.ravel()).reshape(value.shape)
+                given = tf.compat.v1.placeholder(dtype, value.shape)
+                assign = tf.raw_ops.AssignVariableOp(resource=handle.outputs[0], value=given)
+                self._session.run(assign, {given: shuffled})
+
+    def _outputs(self, signature: str) -> list[str]:
+        return [tensor.name for tensor in self.signatures[signature].outputs.values()]
+
+
+def stages(layers: int) -> list[int]:
+    """Return how many of the last layers to randomise in turn: the head alone, then a quarter more each time."""
+    return sorted({1, *(-(-layers * quarter // _STAGES) for quarter in range(1, _STAGES + 1))}) if layers else []
+
+
+def map_correlations(
+    randomised: ExplainingVersion, images: Array, classes: Array, maps: Mapping[str, Array]
+) -> dict[str, float]:
+    """Return each method's mean Spearman correlation with the maps of the intact version (Adebayo, arXiv 1810.03292).
+
+    Args:
+        randomised: the version with weights destroyed.
+        images: `[B,H,W,C]` uint8.
+        classes: `[B]`, what the maps explain.
+        maps: method → heatmaps `[B,h,w]` of the intact version.
+    """
+    return {
+        method: float(
+            np.mean(
+                [
+                    spearman(one, other)
+                    for one, other in zip(before, randomised.explain(method, images, classes), strict=True)
+                ]
+            )
+        )
+        for method, before in maps.items()
+    }
+
+
+def _explains(signature: str) -> bool:
+    plain = {contract.EXPLAIN_BYTES, contract.OVERLAY, contract.DESCRIBE, contract.TOP_K, contract.SERVING_DEFAULT}
+    return signature.startswith(contract.EXPLAIN) and signature not in plain
