@@ -81,10 +81,25 @@ def read_pixels(path: Path, input_facts: Mapping[str, Any]) -> Array:
     Raises:
         OptionError: the file cannot be read as an image, or the classifier takes none.
     """
+    return fit(read_picture(path), input_facts)
+
+
+def fit(picture: Image.Image, input_facts: Mapping[str, Any]) -> Array:
+    """Bring a picture to what a classifier takes: RGB or grey, stretched bilinearly to its size.
+
+    Args:
+        picture: upright, of mode RGB.
+        input_facts: the manifest's `input`: `shape` `[H,W,C]` and `dtype`.
+
+    Returns:
+        `[H,W,C]` uint8.
+
+    Raises:
+        OptionError: the classifier takes no pictures.
+    """
     check_takes_pictures(input_facts)
     height, width, channels = input_facts["shape"]
-    upright = read_picture(path)
-    flat = upright.convert("L") if channels == 1 else upright
+    flat = picture.convert("L") if channels == 1 else picture
     # In one call Pillow would choose itself which axis it takes first (13); the served graph takes the width.
     narrow = flat.resize((width, flat.height), Image.Resampling.BILINEAR)
     return np.asarray(narrow.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, channels)

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from gradcam_export.checks.pictures import check_takes_pictures
 from gradcam_export.contract import SCHEMA
-from gradcam_export.errors import VersionError
+from gradcam_export.errors import OptionError, VersionError
 from gradcam_export.savedmodel.base_path import SAVED_MODEL_FILE, numbers_among
 from gradcam_export.savedmodel.write import EXTRA_ASSETS, MANIFEST_FILE
 
@@ -37,6 +38,24 @@ def read_manifest(version: str | Path) -> dict[str, Any]:
     missing = [name for name in _FIELDS if name not in facts]
     if missing:
         raise VersionError(f"{directory}: {manifest} says nothing of {', '.join(missing)}.")
+    return facts
+
+
+def read_image_classifier(version: str | Path) -> dict[str, Any]:
+    """Return the manifest of a version that takes pictures and nothing else.
+
+    Raises:
+        VersionError: `version` is no directory that `gradcam-export build` published.
+        OptionError: it takes no pictures, or something beside them.
+    """
+    facts = read_manifest(version)
+    try:
+        check_takes_pictures(facts["input"])
+    except OptionError as error:
+        raise OptionError(f"{version}: {error}") from error
+    if facts["more_inputs"]:
+        names = ", ".join(one["name"] for one in facts["more_inputs"])
+        raise OptionError(f"{version}: this classifier takes {names} beside the image, which no image file holds.")
     return facts
 
 
