@@ -61,7 +61,7 @@ def write_page(path: Path, comparison: Comparison, explain: Callable[[Sequence[I
     _figures(page, comparison)
     ranked = worst_first(comparison.images)
     galleries = {
-        "The same answer for another reason: the least alike heatmaps": [one for one in ranked if not one.flipped],
+        "The same answer: the least alike heatmaps": [one for one in ranked if not one.flipped],
         "Another answer: the least alike heatmaps": [one for one in ranked if one.flipped],
     }
     for title, images in galleries.items():
@@ -111,10 +111,9 @@ def _plain(table: tuple[list[str], list[list[str]]]) -> tuple[list[str], list[li
 
 def _caption(drift: ImageDrift) -> str:
     figures = f"IoU {number(drift.iou)}, correlation {number(drift.correlation)}, shift {number(drift.shift)}"
-    answers = f"{drift.old_label} {number(drift.old_score)} → {drift.new_label}"
-    if drift.flipped:
-        return plain(f"{drift.file}: {answers} ({drift.old_label} {number(drift.new_score)}); {figures}")
-    return plain(f"{drift.file}: {answers} {number(drift.new_score)}; {figures}")
+    now = f"{drift.new_label!r}, {drift.old_label!r} only" if drift.flipped else f"{drift.new_label!r}"
+    answers = f"{drift.old_label!r} {number(drift.old_score)} → {now} {number(drift.new_score)}"
+    return plain(f"{drift.file}: {answers}; {figures}")
 
 
 def _side_by_side(one: Explained) -> list[Array]:

@@ -6,12 +6,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gradcam_export.checks.drift_statistics import worst_first
 from gradcam_export.checks.drift_tables import (
     class_table,
     facts_table,
     flip_table,
     flips_of,
     label_lines,
+    pair_table,
     plain,
     statistics_table,
 )
@@ -30,6 +32,8 @@ SHOWN_FLIPS: Final = 20
 """Flips that a terminal and a job summary list."""
 SHOWN_CLASSES: Final = 30
 """Classes that they list."""
+SHOWN_PAIRS: Final = 5
+"""Images that they list for their heatmaps."""
 
 DEFINITIONS: Final = (
     "Both heatmaps of an image explain the class that the old version predicts. Score drift: by how much that class's "
@@ -71,6 +75,8 @@ def as_text(comparison: Comparison) -> str:
         "",
         *_aligned(*class_table(comparison.groups[1:][:SHOWN_CLASSES])),
         *_rest(len(comparison.groups) - 1, SHOWN_CLASSES, "classes"),
+        "",
+        *_aligned(*pair_table(worst_first(comparison.images)[:SHOWN_PAIRS])),
     ]
     if comparison.flipped:
         parts += ["", *_aligned(*flip_table(comparison.flipped[:SHOWN_FLIPS]))]
@@ -91,7 +97,10 @@ def as_markdown(comparison: Comparison) -> str:
         *_markdown(*statistics_table(overall)),
         "",
         *_markdown(*class_table(comparison.groups[1:][:SHOWN_CLASSES])),
+        "",
         *_rest(len(comparison.groups) - 1, SHOWN_CLASSES, "classes"),
+        "",
+        *_markdown(*pair_table(worst_first(comparison.images)[:SHOWN_PAIRS])),
     ]
     if comparison.flipped:
         parts += ["", *_markdown(*flip_table(comparison.flipped[:SHOWN_FLIPS]))]
@@ -150,7 +159,8 @@ def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 
 def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (headers, *rows)]
-    return [lines[0], "|" + " --- |" * len(headers), *lines[1:]]
+    # All but the first column are mostly figures.
+    return [lines[0], "| --- |" + " ---: |" * (len(headers) - 1), *lines[1:]]
 
 
 def _escaped(text: str) -> str:

@@ -67,6 +67,22 @@ def flip_table(images: Sequence[ImageDrift]) -> Table:
     return ["flipped", "old class", "new class", "old score", "new score of the old class"], rows
 
 
+def pair_table(images: Sequence[ImageDrift]) -> Table:
+    """Return headers, and one row an image that both versions explain."""
+    rows = [
+        [
+            image.file,
+            image.old_label,
+            image.new_label,
+            number(image.iou),
+            number(image.correlation),
+            number(image.shift),
+        ]
+        for image in images
+    ]
+    return ["least alike heatmaps", "old class", "new class", "IoU", "correlation", "shift"], rows
+
+
 def facts_table(facts: Sequence[tuple[str, str, str]]) -> Table:
     """Return headers, and one row a fact that the versions state otherwise."""
     return ["stated by the versions", "old", "new"], [list(row) for row in facts]
