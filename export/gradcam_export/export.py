@@ -25,6 +25,8 @@ from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.labels import labels_of, read_labels
 from gradcam_export.module import ExplainableClassifier
 from gradcam_export.options import ExportKeywords, ExportOptions
+from gradcam_export.savedmodel.canonical import content_digest
+from gradcam_export.savedmodel.digest import file_digests, version_digest
 from gradcam_export.savedmodel.publish import base_path_at
 from gradcam_export.savedmodel.warmup import WARMUP_FILE, write_warmup
 from gradcam_export.savedmodel.write import (
@@ -114,7 +116,7 @@ def export_classifier(
                 labels=manifest.labels,
                 description=description,
                 options=asked,
-                queue=queue_of(asked, manifest),
+                queue=queue_of(asked, manifest, content_digest(folded.graph_def, folded.weights)),
             )
         with step("write"):
             write_saved_model(served, directory)
@@ -173,7 +175,8 @@ def _verified(directory: Path, manifest: Manifest, classifier: Classifier, asked
             values |= expected_explanations(many, live_rows(classifier, many, asked), manifest.batching["methods"])
         np.savez(expected, allow_pickle=False, **values)
         report = verify_in_fresh_process(directory, expected)
-    verified = replace(manifest, verified=report.to_manifest())
+    files = file_digests(directory)
+    verified = replace(manifest, verified=report.to_manifest(), files=files, digest=version_digest(files))
     write_facts(verified, directory)
     return verified
 

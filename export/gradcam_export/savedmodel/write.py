@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from gradcam_export import contract
+from gradcam_export.savedmodel.canonical import make_reproducible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +67,7 @@ def write_saved_model(classifier: tf.Module, directory: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _quiet():
         tf.saved_model.save(classifier, str(directory), signatures=classifier.signatures(), options=options)
+    make_reproducible(directory)
 
 
 @contextmanager
