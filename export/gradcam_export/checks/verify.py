@@ -26,7 +26,7 @@ from gradcam_export.checks.behaviour import (
     check_zero_maps,
     limits_of,
 )
-from gradcam_export.checks.comparison import Array, Check, Report, failed
+from gradcam_export.checks.comparison import Array, Check, Report, failed, holds
 from gradcam_export.checks.files import check_description, check_labels, check_warmup
 from gradcam_export.checks.footprint import check_memory, check_size, memory
 from gradcam_export.checks.isolation import check_isolation
@@ -163,7 +163,7 @@ def _found(
     if OWN in expected:
         return
     if "digest" in expected:
-        yield _check_digest(str(expected["digest"]), manifest)
+        yield _check_model(str(expected["digest"]), manifest)
 
 
 def _within_itself(loaded: Version, explained: Explained, manifest: Mapping[str, Any]) -> Iterator[Check]:
@@ -181,12 +181,12 @@ def _thorough(loaded: Version, explained: Explained, manifest: Mapping[str, Any]
     yield check_isolation(loaded, explained, manifest)
 
 
-def _check_digest(digest: str, manifest: Mapping[str, Any]) -> Check:
+def _check_model(digest: str, manifest: Mapping[str, Any]) -> Check:
     said = manifest["model"]["digest"]
     if said == digest:
-        return Check(name="digest", tolerance=0.0, largest_difference=0.0, message="digest")
+        return holds("model digest")
     return failed(
-        "digest",
+        "model digest",
         f"the manifest is of another model: it names the weights {said[:19]}…, and those of the model given are "
         f"{digest[:19]}…",
     )

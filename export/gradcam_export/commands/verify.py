@@ -93,9 +93,11 @@ def judge(
     """
     import numpy as np
 
+    from gradcam_export.checks.precision import FULL_PRECISION, MOST_INPUTS, expected_explanations
     from gradcam_export.checks.samples import verification_inputs
 
-    inputs = verification_inputs([manifest["input"], *manifest["more_inputs"]], parsed.images)
+    specs = [manifest["input"], *manifest["more_inputs"]]
+    inputs = verification_inputs(specs, parsed.images)
     expected = {f"inputs/{name}": value for name, value in inputs.items()}
     live = None
     if parsed.model:
@@ -104,6 +106,9 @@ def judge(
         say(f"asking {parsed.model} …")
         live = LiveModel(parsed.model, manifest, _told(parsed))
         expected = live.values(inputs)
+        if manifest["precision"] != FULL_PRECISION:
+            many = verification_inputs(specs, parsed.images, MOST_INPUTS)
+            expected |= expected_explanations(many, live.rows(many), manifest["batching"]["methods"])
     say(f"verifying {parsed.version_dir} …")
     with tempfile.TemporaryDirectory() as workspace:
         file = Path(workspace, "expected.npz")

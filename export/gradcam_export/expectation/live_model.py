@@ -8,13 +8,13 @@ import numpy as np
 
 from gradcam_export.graph.explain import explain, make_choice
 from gradcam_export.graph.fold import fold
-from gradcam_export.graph.live import live_values
+from gradcam_export.graph.live import live_rows, live_values
 from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.options import ExportOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import keras
@@ -62,6 +62,10 @@ class LiveModel:
         found = live_values(self.classifier, inputs, self.options)
         return {**found, "digest": np.array(self._loaded.digest())}
 
+    def rows(self, inputs: Values) -> Iterator[Values]:
+        """Yield what it answers to one row after the other, as `live_rows` names it."""
+        return live_rows(self.classifier, inputs, self.options)
+
     def with_options(self, options: ExportOptions) -> Classifier:
         """Return the model with the preprocessing of other options."""
         return classifier_of(self._loaded, options)
@@ -69,7 +73,8 @@ class LiveModel:
     def folded_weights(self) -> Values:
         """Return the weights that a version holds, as `checks.weights` names them, under the layers' own names."""
         traced = trace(self.classifier)
-        folded = fold(explain(traced, make_choice(traced.forward, self.options)), self.options.weights)
+        explained = explain(traced, make_choice(traced.forward, self.options))
+        folded = fold(explained, self.options.weights, self.options.precision)
         paths = {f"weight_{index}": getattr(one, "path", "") for index, one in enumerate(self.model.variables)}
         return {
             f"weights/{number}/{paths.get(name) or name}": np.asarray(value)
@@ -89,4 +94,5 @@ def options_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "score": explanation["score"],
         "top_k": explanation["top_k"],
         "weights": manifest["weights"],
+        "precision": manifest["precision"],
     }
