@@ -22,16 +22,14 @@ if TYPE_CHECKING:
     from gradcam_export.keras_model.load import LoadedClassifier
     from gradcam_export.options import ExportOptions
 
+_ELSEWHERE = (
+    "Elsewhere it is slower than float32, or oneDNN refuses it: then the warm-up requests fail, and the version does "
+    "not load."
+)
 _PROCESSORS = {
     "float32": "",
-    "bfloat16": (
-        "Fast with instructions for bfloat16 (x86: AVX512-BF16, AMX-BF16; Arm: BF16). With AVX-512 alone it is slower "
-        "than float32, and with AVX2 alone oneDNN refuses it: the warm-up requests fail, and with them the loading."
-    ),
-    "float16": (
-        "Fast with instructions for float16 (x86: AVX512-FP16, AMX-FP16; GPUs). Without them it is many times slower "
-        "than float32, or the warm-up requests fail, and with them the loading."
-    ),
+    "bfloat16": f"Fast with instructions for bfloat16 (x86: AVX512-BF16, AMX-BF16; Arm: BF16). {_ELSEWHERE}",
+    "float16": f"Fast with instructions for float16 (x86: AVX512-FP16, AMX-FP16; GPUs). {_ELSEWHERE}",
 }
 """By precision, what it asks of a processor (TensorFlow 2.20)."""
 COLOR_ORDERS = {1: "grey", 3: "rgb"}
