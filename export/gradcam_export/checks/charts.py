@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from math import isfinite
+from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ _COLOURS: Final = 7
 # With the colours used up, the next curves of each colour differ by their dashes.
 _DASHES: Final = ("", "7 4", "2 3")
 _LEGEND_COLUMNS, _LEGEND_ROW = 3, 22
-_BAR_LEFT, _BAR_ROW, _BAR_WIDTH = 190, 28, 430
-_TICKS: Final = 4
+_BARS_WIDTH, _BAR_LEFT, _BAR_ROW, _BAR_WIDTH = 500, 184, 28, 250
+_TICKS: Final = 5
+# Of arithmetic: what lies this near to a tick is meant to be there.
+_ROUNDING: Final = 1e-9
 
 
 def lines_svg(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> str:
@@ -51,7 +53,7 @@ def lines_svg(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y:
     legend = bottom + 62
     parts += [_legend_entry(index, name, legend) for index, name in enumerate(series)]
     height = legend + _LEGEND_ROW * -(-len(series) // _LEGEND_COLUMNS)
-    return _svg("".join(parts), height)
+    return _svg("".join(parts), _WIDTH, height)
 
 
 def bars_svg(values: Mapping[str, float]) -> str:
@@ -68,26 +70,32 @@ def bars_svg(values: Mapping[str, float]) -> str:
             f'height="{_BAR_ROW - 10}" rx="3"/>'
             f'<text x="{right + 8:.1f}" y="{middle + 4:.1f}">{_number(value)}</text>'
         )
-    return _svg("".join(parts), max(1, len(values)) * _BAR_ROW)
+    return _svg("".join(parts), _BARS_WIDTH, max(1, len(values)) * _BAR_ROW)
 
 
 class _Axis:
-    """Where values lie on one side of a plot."""
+    """Where values lie on one side of a plot, between two round numbers."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
-        self._low, self._high = (min(values), max(values)) if values else (0.0, 1.0)
-        if self._low == self._high:
-            self._high = self._low + 1.0
+        low, high = (min(values), max(values)) if values else (0.0, 1.0)
+        self._step = _round_step((high - low) / _TICKS) if high > low else 1.0
+        self._low = floor(low / self._step + _ROUNDING)
+        self._count = max(1, ceil(high / self._step - _ROUNDING) - self._low)
         self._start, self._end = start, end
 
     def at(self, value: float) -> float:
-        share = (value - self._low) / (self._high - self._low)
+        share = (value / self._step - self._low) / self._count
         return self._start + share * (self._end - self._start)
 
     def ticks(self) -> list[tuple[str, float]]:
-        step = (self._high - self._low) / _TICKS
-        values = [self._low + step * index for index in range(_TICKS + 1)]
+        values = [self._step * (self._low + index) for index in range(self._count + 1)]
         return [(_number(value), self.at(value)) for value in values]
+
+
+def _round_step(least: float) -> float:
+    """Return the smallest of 1, 2, 2.5 and 5 times a power of ten that is at least `least`."""
+    power = 10.0 ** floor(log10(least))
+    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= least * (1 - _ROUNDING))
 
 
 def _pen(index: int) -> str:
@@ -108,5 +116,5 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if isfinite(value) else "–"
 
 
-def _svg(inside: str, height: float) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img">{inside}</svg>'
+def _svg(inside: str, width: float, height: float) -> str:
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img">{inside}</svg>'

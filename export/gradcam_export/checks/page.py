@@ -24,6 +24,9 @@ Cell = str | int | float | None
 
 PICTURE_SIDE: Final = 320
 """The longest side of a picture in the page, pixels; larger ones are reduced."""
+_CHARTS: Final = '<div class="charts">'
+# Longer cells than a name break into lines.
+_LONG_CELL: Final = 30
 _NUMBER: Final = re.compile(r"[-+]?[\d.,]*\d[\d.,]*(e[-+]?\d+)?( ?%)?|–")
 
 
@@ -105,11 +108,13 @@ class Page:
             x: what the horizontal axis shows.
             y: what the vertical axis shows.
         """
-        self._chart(title, lines_svg(series, x=x, y=y))
+        self._parts.append(_chart(title, lines_svg(series, x=x, y=y)))
 
     def bars(self, title: str, values: Mapping[str, float]) -> None:
-        """Show one bar a name, from 0."""
-        self._chart(title, bars_svg(values))
+        """Show one bar a name, from 0; bars that follow one another stand side by side where there is room."""
+        if not self._parts[-1].startswith(_CHARTS):
+            self._parts.append(f"{_CHARTS}</div>")
+        self._parts[-1] = self._parts[-1].removesuffix("</div>") + _chart(title, bars_svg(values)) + "</div>"
 
     def write(self, path: Path) -> None:
         """Write the page.
@@ -130,8 +135,9 @@ class Page:
         # A file's name may hold bytes that are no UTF-8.
         path.write_text(head + "\n".join(self._parts) + "\n</html>\n", encoding="utf-8", errors="replace")
 
-    def _chart(self, title: str, svg: str) -> None:
-        self._parts.append(f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{svg}</figure>')
+
+def _chart(title: str, svg: str) -> str:
+    return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{svg}</figure>'
 
 
 def _text(cell: Cell) -> str:
@@ -141,7 +147,8 @@ def _text(cell: Cell) -> str:
 
 
 def _cell(tag: str, text: str, number: bool, *, failing: bool = False) -> str:  # noqa: FBT001
-    classes = " ".join(name for name, applies in (("number", number), ("bad", failing)) if applies)
+    named = (("number", number), ("bad", failing), ("words", tag == "td" and len(text) > _LONG_CELL))
+    classes = " ".join(name for name, applies in named if applies)
     return f"<{tag}" + (f' class="{classes}"' if classes else "") + f">{escape(text)}</{tag}>"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 from gradcam_export.commands.judgement import Judgement
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--method", choices=choices(Method), action="append", help="CAM method, repeatable; by default all it has")
     add("--batch-size", type=_positive, default=32, metavar="N", help="rows to send to the version at once")
     add("--steps", type=_positive, default=20, metavar="N", help="steps of deletion and insertion")
-    add("--limit", type=_positive, metavar="N", help="the most pictures to take, evenly spread")
+    add("--limit", type=_positive, metavar="N", help="the most pictures to take, drawn at random")
     add("--report", type=Path, metavar="FILE.json", help="all figures, and those of every picture")
     add("--markdown", type=Path, metavar="FILE", help="the table as Markdown")
     add("--html", type=Path, metavar="FILE", help="a page with plots, and the best and worst pictures")
@@ -51,7 +52,7 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None]) -> Judgement:
     with ExplainingVersion.load(parsed.version_dir, parsed.batch_size) as version:
         methods = version.chosen_methods(parsed.method)
         objects = _objects(parsed, version)
-        paths = _spread(image_files(parsed.images), parsed.limit)
+        paths = _sample(image_files(parsed.images), parsed.limit)
         evaluation = Evaluation(version, methods, parsed.steps, objects)
         evaluation.run(paths, parsed.images, parsed.batch_size, say)
         _report_unknown(parsed, evaluation.study, say)
@@ -68,10 +69,11 @@ def _objects(parsed: argparse.Namespace, version: ExplainingVersion) -> Objects 
     return Masks(parsed.masks) if parsed.masks is not None else None
 
 
-def _spread(paths: list[Path], limit: int | None) -> list[Path]:
-    """Take at most `limit`, evenly spread: the classes of a data set often follow one another."""
-    taken = min(limit or len(paths), len(paths))
-    return [paths[index * len(paths) // taken] for index in range(taken)]
+def _sample(paths: list[Path], limit: int | None) -> list[Path]:
+    """Take at most `limit`, drawn always in the same way: classes often follow one another, or take turns."""
+    if limit is None or limit >= len(paths):
+        return paths
+    return [paths[index] for index in sorted(Random(0).sample(range(len(paths)), limit))]  # noqa: S311 - no secret
 
 
 def _report_unknown(parsed: argparse.Namespace, study: Study, say: Callable[[str], None]) -> None:

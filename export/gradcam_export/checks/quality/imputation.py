@@ -37,12 +37,21 @@ def impute(pixels: Array, missing: Array, noise: Array | None = None) -> Array:
     """
     if missing.all():
         raise ValueError("every pixel is missing: there is nothing to fill in from")
-    planes = np.ascontiguousarray(np.moveaxis(pixels, -1, 0), np.float32)
-    filled = np.moveaxis(_solve(planes, missing), 0, -1)
+    if not missing.any():
+        return pixels
+    around = tuple(_around(np.flatnonzero(missing.any(axis))) for axis in (1, 0))
+    filled: Array = pixels.astype(np.float32)
+    planes = np.ascontiguousarray(np.moveaxis(filled[around], -1, 0))
+    filled[around] = np.moveaxis(_solve(planes, missing[around]), 0, -1)
     if noise is not None:
         filled = filled + np.float32(NOISE) * noise
     whole = np.clip(np.rint(filled), 0, 255).astype(np.uint8)
     return np.where(missing[:, :, np.newaxis], whole, pixels)
+
+
+def _around(missing: Array) -> slice:
+    """Return the rows or columns that hold missing pixels and their neighbours."""
+    return slice(max(0, int(missing[0]) - 1), int(missing[-1]) + 2)
 
 
 def _solve(planes: Array, missing: Array) -> Array:

@@ -46,6 +46,7 @@ class RandomisableVersion(LoadedVersion):
         ]
         if self._layers:
             self._layers[0] += sorted(explaining - forward.keys())
+        self._add_assignments()
 
     @property
     def layers(self) -> int:
@@ -54,20 +55,30 @@ class RandomisableVersion(LoadedVersion):
 
     def randomise(self, layers: int) -> None:
         """Shuffle the values of the variables of the last `layers` layers, by their names: always in the same way."""
+        names = [name for layer in self._layers[:layers] for name in layer]
+        values = self._session.run({name: self._reads[name] for name in names})
+        given = {self._given[name]: _shuffled(name, value) for name, value in values.items()}
+        self._session.run([self._assigns[name] for name in names], given)
+
+    def _add_assignments(self) -> None:
+        """Add all operations at once: each time that its graph grows, the Session prepares all of it anew."""
         graph = self._session.graph
+        self._reads, self._given, self._assigns = {}, {}, {}
         with graph.as_default():
-            for name in (name for layer in self._layers[:layers] for name in layer):
-                handle = graph.get_operation_by_name(name)
-                dtype = handle.get_attr("dtype")
-                value = self._session.run(tf.raw_ops.ReadVariableOp(resource=handle.outputs[0], dtype=dtype))
-                random = np.random.default_rng(crc32(name.encode()))
-                shuffled = random.permutation(value.ravel()).reshape(value.shape)
-                given = tf.compat.v1.placeholder(dtype, value.shape)
-                assign = tf.raw_ops.AssignVariableOp(resource=handle.outputs[0], value=given)
-                self._session.run(assign, {given: shuffled})
+            for name in (name for layer in self._layers for name in layer):
+                variable = graph.get_operation_by_name(name)
+                handle, dtype = variable.outputs[0], variable.get_attr("dtype")
+                self._reads[name] = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
+                self._given[name] = tf.compat.v1.placeholder(dtype)
+                self._assigns[name] = tf.raw_ops.AssignVariableOp(resource=handle, value=self._given[name])
 
     def _outputs(self, signature: str) -> list[str]:
         return [tensor.name for tensor in self.signatures[signature].outputs.values()]
+
+
+def _shuffled(name: str, value: Array) -> Array:
+    random = np.random.default_rng(crc32(name.encode()))
+    return random.permutation(value.ravel()).reshape(value.shape)
 
 
 def stages(layers: int) -> list[int]:
