@@ -9,7 +9,6 @@ import colorsys
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -121,12 +120,11 @@ def write_pictures(folder: Path) -> list[Truth]:
 @pytest.fixture(scope="session")
 def shortcut_versions(tmp_path_factory) -> ShortcutVersions:
     """Both classifiers, trained and published once a process, whichever test files ask."""
-    return _published(tmp_path_factory)
+    return _published(tmp_path_factory.getbasetemp() / "shortcut")
 
 
 @functools.cache
-def _published(tmp_path_factory: Any) -> ShortcutVersions:
-    base = tmp_path_factory.mktemp("shortcut")
+def _published(base: Path) -> ShortcutVersions:
     honest, fooled = (
         export_classifier(train(spurious=spurious), base / "digits", labels=scenes.LABELS, **LEAN).path
         for spurious in (False, True)
