@@ -81,13 +81,18 @@ class ExpectedHeatmaps:
         found = {name: self._expected.get(f"{method}/{name}", self._expected.get(name)) for name in names}
         random = np.random.default_rng(draw)
         return {
-            name: value[:rows] if name == "channels" or not draw else self._shaken(value[:rows], name, random)
+            name: value[:rows] if name == "channels" or not draw else self._shaken(value[:rows], name, method, random)
             for name, value in found.items()
             if value is not None
         }
 
-    def _shaken(self, value: Array, name: str, random: np.random.Generator) -> Array:
+    def _shaken(self, value: Array, name: str, method: str, random: np.random.Generator) -> Array:
         exact = value.astype(np.float64)
-        # A score is a sum of many terms, so its rounding is that of the largest score.
-        scale = np.abs(exact).max(initial=0.0) if name.endswith(("score", "scores")) else np.abs(exact)
-        return exact + self._rounding * scale * random.standard_normal(exact.shape)
+        scale = self._rounding * np.abs(exact)
+        if name.endswith(("score", "scores")):
+            # A score is a sum of many terms, so its rounding is that of the largest score; of altered inputs, what
+            # the network makes of the rounding of the masks, which may be far more.
+            measured = self._expected.get(f"{method}/score_rounding", np.zeros(len(exact)))
+            largest = self._rounding * np.abs(exact).max(initial=0.0)
+            scale = np.maximum(largest, measured.reshape(-1, *[1] * (exact.ndim - 1)))
+        return exact + scale * random.standard_normal(exact.shape)

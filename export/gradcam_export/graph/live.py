@@ -11,7 +11,7 @@ import tensorflow as tf
 from gradcam_export import contract
 from gradcam_export.errors import ExplanationError
 from gradcam_export.graph.explain import make_choice, resolved_class
-from gradcam_export.graph.rescoring import interpolation
+from gradcam_export.graph.live_rescoring import LiveRescorer
 from gradcam_export.graph.trace import forward, inlined, input_specs
 from gradcam_export.methods import METHODS, CamMethod
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gradcam_export.graph.explain import Choice
-    from gradcam_export.graph.layout import Layout
     from gradcam_export.graph.trace import Classifier, ForwardPass
-    from gradcam_export.keras_model.inputs import ModelInput
     from gradcam_export.options import ExportOptions
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +27,6 @@ Values = dict[str, Array]
 
 RESCORED_ROWS = 1
 """How many images the methods that ask again are verified with: each takes a forward pass a channel."""
-RESCORED_AT_ONCE = 16
 
 _ROUNDING = {"float16": 2e-3, "bfloat16": 1e-2}
 """Relative error of a deep network's features, which cancellation in a map magnifies; of other types 1e-5."""
@@ -50,8 +47,9 @@ def live_values(classifier: Classifier, inputs: Values, options: ExportOptions) 
         By name: the inputs (`inputs/NAME`) and the classes `asked` for; `class_index` `[B]` and `predictions` `[B,N]`
         answered; `features` `[B,P,K]`; `gradients` `[B,P,K]` of the class score and `METHOD/gradients` of a method with
         a direction of its own; of methods that ask again, for the first `RESCORED_ROWS` images, `METHOD/channels` and
-        `METHOD/channel_scores` `[rows,n]` and `METHOD/score` `[rows]`; and `rounding`, the relative error of the float
-        type that the features were computed in, or the version computes them in, whichever is larger.
+        `METHOD/channel_scores` `[rows,n]`, `METHOD/score` `[rows]` and `METHOD/score_rounding` `[rows]`, by how much
+        such scores differ when what was altered is shaken by its rounding; and `rounding`, the relative error of the
+        float type that the features were computed in, or the version computes them in, whichever is larger.
 
     Raises:
         ExplanationError: this machine cannot run the model or its gradients (grouped convolutions have none on CPUs).
@@ -108,7 +106,8 @@ def _values(live: _LiveClassifier, inputs: Values) -> Values:
     few = {name: value[:RESCORED_ROWS] for name, value in first.items()}
     for method in live.choice.methods:
         if METHODS[method].alters:
-            found = _rescored(live, method, few, {name: value[:RESCORED_ROWS] for name, value in inputs.items()})
+            of_few = {name: value[:RESCORED_ROWS] for name, value in inputs.items()}
+            found = live.rescorer.rescored(method, few, of_few)
             values |= {f"{method}/{name}": value for name, value in found.items()}
     return values
 
@@ -130,6 +129,12 @@ class _LiveClassifier:
         with inlined():
             self._run = explain.get_concrete_function()
             self._from = self._entries(classifier, options) if self.choice.asks_again else {}
+
+    @property
+    def rescorer(self) -> LiveRescorer:
+        """What asks it again."""
+        layout, main = self.choice.layout, self.inputs.main
+        return LiveRescorer(scores=self.scores, layout=layout, main=main, rounding=float(self.rounding))
 
     @property
     def rounding(self) -> Array:
@@ -197,48 +202,6 @@ def gradients_of(method: str) -> str:
     """Return the name of the gradients that a method takes: its own, where it has a direction of its own."""
     own = type(METHODS[method]).direction is not CamMethod.direction
     return f"{method}/gradients" if own else "gradients"
-
-
-def _rescored(live: _LiveClassifier, method: str, values: Values, inputs: Values) -> Values:
-    """Ask the live model again, one image after the other, in numpy and plainly."""
-    features, direction = values["features"].astype(np.float64), values["direction"]
-    alters = METHODS[method].alters
-    count = getattr(METHODS[method], "channels", features.shape[-1])
-    channels = np.argsort(-features.std(axis=1), axis=1, kind="stable")[:, :count]
-    if alters == "features":
-        channels.sort(axis=1)
-    scores = np.zeros(channels.shape)
-    for row, of_row in enumerate(channels):
-        one = {name: value[[row]] for name, value in inputs.items()}
-        for first in range(0, len(of_row), RESCORED_AT_ONCE):
-            part = of_row[first : first + RESCORED_AT_ONCE]
-            if alters == "features":
-                start, altered = "feature_map", _without(values["feature_map"][row], part, live.choice.layout)
-            else:
-                start = "model_input"
-                masks = _masks(features[row][:, part].T, live.choice.layout, live.inputs.main)
-                altered = (values["model_input"][row] * masks).astype(values["model_input"].dtype)
-            scores[row, first : first + len(part)] = live.scores(start, altered, one) @ direction[row]
-    score = np.einsum("bn,bn->b", values["scores"].astype(np.float64), direction)
-    return {"channels": channels, "channel_scores": scores, "score": score}
-
-
-def _without(feature_map: Array, channels: Array, layout: Layout) -> Array:
-    altered = np.repeat(feature_map[np.newaxis], len(channels), axis=0)
-    for one, channel in zip(altered, channels, strict=True):
-        one[(channel,) if layout.channels_first else (..., channel)] = 0
-    return altered
-
-
-def _masks(maps: Array, layout: Layout, main: ModelInput) -> Array:
-    """Upsample maps `[n,P]`, bring each to 0..1, and give it the model input's axes."""
-    masks = maps.reshape(-1, *layout.grid)
-    for axis, size in enumerate(main.size, start=1):
-        masks = np.moveaxis(np.tensordot(masks, interpolation(masks.shape[axis], size), (axis, 1)), -1, axis)
-    flat = masks.reshape(len(maps), -1)
-    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-    scaled = (flat - low) / np.where(high > low, high - low, np.inf)
-    return np.expand_dims(scaled.reshape(masks.shape), 1 if main.channels_first else -1)
 
 
 def _second_best(predictions: Array, *, binary: bool) -> Array:
