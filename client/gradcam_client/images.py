@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from gradcam_client import archives
 from gradcam_client.errors import ImageError
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def read(source: Source) -> Image.Image:
     """Read a picture: decoded, upright, 8-bit RGB.
 
     Args:
-        source: path of an image file; the file's bytes; a Pillow image; or a uint8 array `[H, W]`,
-            `[H, W, 1]`, `[H, W, 3]` (RGB) or `[H, W, 4]` (RGB and alpha, which is dropped).
+        source: path of an image file, also of one in a ZIP or TAR archive, `photos.zip/beach.jpg`; the file's bytes;
+            a Pillow image; or a uint8 array `[H, W]`, `[H, W, 1]`, `[H, W, 3]` (RGB) or `[H, W, 4]` (RGB and alpha,
+            which is dropped).
 
     Returns:
         A new image of mode RGB, without the file's metadata.
@@ -63,7 +65,7 @@ def read(source: Source) -> Image.Image:
     if not isinstance(source, str | os.PathLike):
         raise ImageError(f"{type(source).__name__} given as image: give a path, bytes, Pillow image or uint8 array")
     path = _path(source)
-    return _decode(path, str(path))
+    return _decode(io.BytesIO(archives.read_member(path)) if archives.archive_of(path) else path, str(path))
 
 
 def read_all(source: Source | Sequence[Source], *, strict: bool = True) -> list[Image.Image | ImageError]:
@@ -102,7 +104,7 @@ def _file(source: Source) -> bytes:
     if isinstance(source, str | os.PathLike):
         path = _path(source)
         with _refusing(str(path)):
-            file = path.read_bytes()
+            file = archives.read_member(path) if archives.archive_of(path) else path.read_bytes()
     if isinstance(file, bytes) and file.startswith(_SENT_AS_THEY_ARE):
         return file
     buffer = io.BytesIO()
@@ -148,8 +150,10 @@ def _from_array(array: Array) -> Image.Image:
 
 def _path(source: str | os.PathLike[str]) -> Path:
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - whatever the name holds
         raise ImageError(f"{path}: is a folder, not an image file")
+    if archives.is_archive(path):
+        raise ImageError(f"{path}: is an archive, not an image file: name one in it, as {path.name}/NAME")
     return path
 
 

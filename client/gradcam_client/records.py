@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from gradcam_client.archives import archive_of
 from gradcam_client.errors import OptionError
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ TOP: Final = 5
 def fingerprint(path: Path) -> dict[str, int]:
     """What tells a changed file from the one that was explained: its size in bytes, and when it was last written.
 
+    Of a file in an archive it is the archive that is looked at.
+
     Raises:
         OSError: the file is not there.
     """
-    found = path.stat()
+    found = (archive_of(path) or path).stat()
     return {"file_size": found.st_size, "file_mtime_ns": found.st_mtime_ns}
 
 
