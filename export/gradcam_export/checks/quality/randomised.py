@@ -46,6 +46,7 @@ class RandomisableVersion(LoadedVersion):
         ]
         if self._layers:
             self._layers[0] += sorted(explaining - forward.keys())
+        self._randomised = 0
         self._add_assignments()
 
     @property
@@ -54,8 +55,12 @@ class RandomisableVersion(LoadedVersion):
         return len(self._layers)
 
     def randomise(self, layers: int) -> None:
-        """Shuffle the values of the variables of the last `layers` layers, by their names: always in the same way."""
-        names = [name for layer in self._layers[:layers] for name in layer]
+        """Shuffle the values of each variable of the last `layers` layers, where that is not done yet.
+
+        The order comes from the variable's name: the same version is randomised in the same way.
+        """
+        names = [name for layer in self._layers[self._randomised : layers] for name in layer]
+        self._randomised = max(self._randomised, layers)
         values = self._session.run({name: self._reads[name] for name in names})
         given = {self._given[name]: _shuffled(name, value) for name, value in values.items()}
         self._session.run([self._assigns[name] for name in names], given)
