@@ -10,7 +10,7 @@ from gradcam_export.checks.verify import Scope, verify
 from gradcam_export.checks.version import read_manifest
 from gradcam_export.expectation.alternatives import alternative_values
 from gradcam_export.expectation.live_model import LiveModel
-from mutations import EDITS, ROAD, network, published, undecided
+from mutations import EDITS, ROAD, SIZE, network, published, undecided
 
 ALL = Scope(thorough=True)
 
@@ -90,11 +90,11 @@ def test_a_fault_on_the_disk_is_refused_by_its_name(fault, good, merged, expecte
 
 
 def test_bfloat16_that_loses_the_top_class_is_refused(tmp_path):
-    model = undecided()
+    facts = {"name": "images", "shape": [SIZE, SIZE, 3], "dtype": "uint8"}
+    many = verification_inputs([facts], None, MOST_INPUTS)
+    model = undecided(many["images"])
     version = published(model, tmp_path, precision="bfloat16", images=tmp_path)
-    manifest = read_manifest(version)
-    live = LiveModel(model, manifest)
-    many = verification_inputs([manifest["input"]], None, MOST_INPUTS)
-    values = live.values(verification_inputs([manifest["input"]], None))
+    live = LiveModel(model, read_manifest(version))
+    values = live.values(verification_inputs([facts], None))
     values |= expected_explanations(many, live.rows(many), ["gradcam"])
     assert re.search(r"in bfloat16 \d+ of 300 inputs are predicted to be of another class", said(version, values))
