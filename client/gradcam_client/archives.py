@@ -152,7 +152,8 @@ def _by_name(members: Iterable[tuple[str, _Member]]) -> dict[str, _Member]:
 def _zip_members(file: IO[bytes], size: int) -> Iterator[tuple[str, _Member]]:
     with zipfile.ZipFile(file) as archive:
         for one in archive.infolist():
-            if not one.is_dir():
+            # `is_dir` fails where the name is empty.
+            if not one.filename.endswith("/"):
                 member = _Member(one.header_offset, one.compress_size, one.file_size, one.compress_type, one.CRC)
                 yield _zip_name(one), member._replace(problem=_zip_problem(one) or _size_problem(member, size))
 

@@ -335,6 +335,16 @@ def test_a_name_with_brackets_is_no_pattern_in_an_archive(tmp_path, files):
     assert expand([f"{archive}/a[1].png"], None) == [archive / "a[1].png"]
 
 
+@EITHER
+def test_a_file_without_a_name_is_left_out(tmp_path, files, suffix):
+    archive = WRITE[suffix](tmp_path / f"photos{suffix}", [("/", files[0]), ("./.", files[1]), ("b.png", files[2])])
+    if suffix == ".zip":
+        # What is called nothing at all is a file too.
+        data = archive.read_bytes().replace(b"./.", b"\0\0\0")
+        archive.write_bytes(data)
+    assert names(archive) == ["b.png"]
+
+
 def test_an_encrypted_file_is_refused(tmp_path, files):
     archive = write_zip(tmp_path / "photos.zip", [("a.png", files[0])])
     for signature, flags in ((LOCAL, 6), (CENTRAL, 8)):
