@@ -64,7 +64,7 @@ class Diagnosis:
             for what, values in suspects.alternatives(self._expected).items()
             if "features" in values and values["features"].shape[1] == flat.shape[1]
         ]
-        return f"{layers[0]} has as many positions" if layers else None
+        return layers[0] if layers else None
 
 
 def of_classes(found: Array, wanted: Array, classes: int) -> str | None:
