@@ -164,7 +164,7 @@ def test_a_rose_that_is_told_by_its_vase_is_found_where_predictions_agree(versio
 def test_flips_are_listed_with_both_labels(versions, folder, tmp_path, capsys):
     code, out, _ = compare(versions["old"], versions["vase"], folder, "--max-flips", 0.2, capsys=capsys)
     assert code == 1
-    assert "FAILED: 2 of 8 images flip (0.25), more than --max-flips 0.2" in out.splitlines()
+    assert "FAILED: 2 of 8 predictions flip (0.25), more than --max-flips 0.2" in out.splitlines()
     assert re.search(r"vases/vase_0\.png +vase +rose +0\.9\d+ +0\.1\d+", out)
     _, report = report_of(versions["old"], versions["vase"], folder, tmp_path, capsys)
     assert [image["file"] for image in report["images"] if image["flipped"]] == ["vases/vase_0.png", "vases/vase_1.png"]

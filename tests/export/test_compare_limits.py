@@ -69,7 +69,7 @@ def test_without_limits_nothing_is_broken():
 @pytest.mark.parametrize(
     ("name", "holds", "breaks", "message"),
     [
-        ("max_flips", 0.4, 0.39, r"2 of 5 images flip \(0\.4\), more than --max-flips 0\.39"),
+        ("max_flips", 0.4, 0.39, r"2 of 5 predictions flip \(0\.4\), more than --max-flips 0\.39"),
         (
             "max_score_drift",
             0.126,

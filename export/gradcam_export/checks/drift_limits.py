@@ -84,7 +84,7 @@ def option(limit: str) -> str:
 def _flips(group: Group, limit: float) -> Iterator[Breach]:
     if group.flip_share > limit:
         message = (
-            f"{_of(group)}{group.flips} of {_images(group)} flip ({group.flip_share:.4g}), "
+            f"{_of(group)}{group.flips} of {group.images} predictions flip ({group.flip_share:.4g}), "
             f"more than {option(_MAX_FLIPS)} {limit:g}"
         )
         yield Breach(limit=_MAX_FLIPS, metric=FLIPS, label=group.label, found=group.flip_share, message=message)
