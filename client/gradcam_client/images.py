@@ -158,8 +158,9 @@ def _path(source: str | os.PathLike[str]) -> Path:
 
 
 def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
-    size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size if file.is_file() else None
-    if size == 0:
+    with _refusing(name):
+        size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
+    if size == 0 and (isinstance(file, io.BytesIO) or file.is_file()):
         raise ImageError(f"{name}: is empty")
     with _refusing(name), Image.open(file) as image:
         return _upright_rgb(image)
@@ -176,7 +177,8 @@ def _refusing(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: claims too many pixels to be decoded: {error}") from error
     except _BROKEN as error:
-        raise ImageError(f"{name}: cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ImageError(f"{name}: cannot be read: {reason}") from error
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
