@@ -101,7 +101,7 @@ class CompositeRun:
         }
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment, timeout=300
+            command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment, timeout=600
         )
         self.log += done.stdout + done.stderr
         if done.returncode and not self.failed:

@@ -17,6 +17,7 @@ from lean import LEAN
 from PIL import Image
 from pipeline import ACTION, CompositeRun, composite_steps
 
+NOT_INSTALLED = ("Set up Python", "Install the exporter")
 LABELS = ("ant", "bee", "cat")
 ARGUMENTS = "--batching none\n--max-image-bytes 0"
 
@@ -70,7 +71,8 @@ def test_the_first_version_is_published_and_one_that_looks_elsewhere_is_not(chec
     assert "Nothing to compare" in first.summary
 
     classifier(2).save(checkout / "the insects.keras")
-    other = action(checkout, commands, max_flips="0", min_iou="0.99").run()
+    judged = (*NOT_INSTALLED, "Verify")  # once is enough
+    other = action(checkout, commands, max_flips="0", min_iou="0.99").run(without=judged)
     assert other.failed == "Compare with the last published version", other.log[-3000:]
     assert other.outputs["version"] == other.outputs["location"] == ""
     assert [path.name for path in (checkout / "models/insects").iterdir() if path.name.isdigit()] == ["1"]
