@@ -25,14 +25,14 @@ def drift(file, old="rose", new="rose", **figures):
 NO_LIMITS = Limits()
 
 
-def comparison(images, limits=NO_LIMITS, change=((), (), False)):
+def comparison(images, limits=NO_LIMITS, change=((), (), False), facts=(("weights", "variables", "constants"),)):
     groups = groups_of(images)
     removed, added, reordered = change
     return Comparison(
         old=Path("models/flowers/1"),
         new=Path("models/flowers/2"),
         label_change=LabelChange(removed=removed, added=added, reordered=reordered),
-        facts=[("weights", "variables", "constants")],
+        facts=facts,
         images=images,
         groups=groups,
         limits=limits,
@@ -96,6 +96,14 @@ def test_changed_labels_are_named_but_not_by_the_hundred():
         "the rest is compared by name"
     )
     assert lines[2] == "the classes have other indices; they are compared by name"
+
+
+def test_heatmaps_of_another_kind_are_said_to_be():
+    facts = [("explanation method", "gradcam", "layercam"), ("explanation layer", "relu", "relu_1")]
+    found = comparison([drift("a.png")], facts=facts)
+    line = "the heatmaps are of another kind: explanation method gradcam → layercam"
+    assert as_text(found).splitlines()[1:3] == [line, ""]
+    assert f"- {line}" in as_markdown(found).splitlines()
 
 
 def test_labels_and_file_names_command_neither_a_terminal_nor_a_page():

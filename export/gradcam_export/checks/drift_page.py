@@ -15,7 +15,7 @@ from gradcam_export.checks.drift_tables import (
     facts_table,
     flip_table,
     flips_of,
-    label_lines,
+    note_lines,
     number,
     plain,
     statistics_table,
@@ -56,7 +56,7 @@ def write_page(path: Path, comparison: Comparison, explain: Callable[[Sequence[I
     """
     overall = comparison.groups[0]
     page = Page(f"{comparison.old} → {comparison.new}", subtitle=f"{overall.images} images, {flips_of(overall)}")
-    for line in (*verdict_lines(comparison), *label_lines(comparison.label_change)):
+    for line in (*verdict_lines(comparison), *note_lines(comparison.label_change, comparison.facts)):
         page.paragraph(line)
     _figures(page, comparison)
     ranked = worst_first(comparison.images)

@@ -12,7 +12,7 @@ from gradcam_export.checks.drift_tables import (
     facts_table,
     flip_table,
     flips_of,
-    label_lines,
+    note_lines,
     pair_table,
     plain,
     statistics_table,
@@ -69,7 +69,7 @@ def as_text(comparison: Comparison) -> str:
     overall = comparison.groups[0]
     parts = [
         f"{comparison.old} → {comparison.new}: {overall.images} images, {flips_of(overall)}",
-        *label_lines(comparison.label_change),
+        *note_lines(comparison.label_change, comparison.facts),
         "",
         *_aligned(*statistics_table(overall)),
         "",
@@ -92,7 +92,7 @@ def as_markdown(comparison: Comparison) -> str:
         "",
         *(f"- {_escaped(line)}" for line in verdict_lines(comparison)),
         f"- {overall.images} images, {flips_of(overall)}",
-        *(f"- {_escaped(line)}" for line in label_lines(comparison.label_change)),
+        *(f"- {_escaped(line)}" for line in note_lines(comparison.label_change, comparison.facts)),
         "",
         *_markdown(*statistics_table(overall)),
         "",

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 _NAMED: Final = 5
 """Classes that a line names."""
+_KIND_OF_HEATMAP: Final = ("explanation method", "explanation score")
 
 
-def label_lines(change: LabelChange) -> list[str]:
-    """Say how the classes differ, in no line where they do not."""
-    lines = []
+def note_lines(change: LabelChange, facts: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Say what makes the versions hard to compare: other classes, or heatmaps of another kind; nothing else."""
+    lines = [
+        f"the heatmaps are of another kind: {name} {old} → {new}"
+        for name, old, new in facts
+        if name in _KIND_OF_HEATMAP
+    ]
     if change.removed or change.added:
         parts = [
             f"{words} {', '.join(map(repr, labels[:_NAMED]))}{' …' if len(labels) > _NAMED else ''} ({len(labels)})"
