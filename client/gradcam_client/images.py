@@ -90,21 +90,20 @@ def read_or_error(source: Source) -> Image.Image | ImageError:
         return error
 
 
-def encoded(source: Source | Sequence[Source]) -> list[bytes]:
-    """The files of one picture, or of each of a list, as a server decodes them: JPEG or PNG, unchanged if they are.
+def encoded(source: Source) -> bytes:
+    """The file of a picture as a server decodes it: JPEG or PNG, unchanged if it is one.
 
     Raises:
         ImageError: as `read` does; files that go unchanged are not decoded here.
     """
-    return [_file(one) for one in source] if isinstance(source, list | tuple) else [_file(source)]  # type: ignore[arg-type]
-
-
-def _file(source: Source) -> bytes:
     file = source
     if isinstance(source, str | os.PathLike):
         path = _path(source)
-        with _refusing(str(path)):
-            file = archives.read_member(path) if archives.archive_of(path) else path.read_bytes()
+        if archives.archive_of(path):
+            file = archives.read_member(path)
+        else:
+            with _refusing(str(path)):
+                file = path.read_bytes()
     if isinstance(file, bytes) and file.startswith(_SENT_AS_THEY_ARE):
         return file
     buffer = io.BytesIO()
