@@ -98,7 +98,7 @@ def test_the_service_is_the_pinned_server_and_sees_what_the_tests_write():
     assert test["env"] == {"MODEL_SERVER": "localhost:8500,localhost:8501"}
     words = shlex.split(test["run"])
     assert words[words.index("--basetemp") + 1].startswith("/tmp/served/")
-    assert words[words.index("-m", 2) + 1] == "model_server"
+    assert words[words.index("-m", 2) + 1] == "model_server and not soak"
     gitlab = read(GITLAB)[".gradcam-serve"]["services"]
     assert [one["name"] for one in gitlab] == [deployment.IMAGE]
 

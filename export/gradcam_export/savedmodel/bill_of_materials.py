@@ -109,7 +109,7 @@ def _reference(name: str) -> str:
 
 
 def _licences(name: str) -> Iterator[dict[str, Any]]:
-    told = metadata.metadata(name)
+    told: Any = metadata.metadata(name)
     if told.get("License-Expression"):
         yield {"expression": told["License-Expression"]}
         return
@@ -121,7 +121,8 @@ def _licences(name: str) -> Iterator[dict[str, Any]]:
 
 def _needed(name: str) -> set[str]:
     """Return a distribution and all that it needs, in turn, without extras."""
-    found, waiting = set(), [canonicalize_name(name)]
+    found: set[str] = set()
+    waiting: list[str] = [canonicalize_name(name)]
     while waiting:
         one = waiting.pop()
         if one not in found:
@@ -137,8 +138,10 @@ def _references(name: str) -> list[str]:
 def _requirements(name: str) -> set[str]:
     """Return what a distribution needs here and has; one taken out by hand is not part of what was run."""
     told = (Requirement(line) for line in metadata.requires(name) or ())
-    wanted = {canonicalize_name(one.name) for one in told if one.marker is None or one.marker.evaluate({"extra": ""})}
-    return {one for one in wanted if _is_installed(one)}
+    wanted: set[str] = {
+        canonicalize_name(one.name) for one in told if one.marker is None or one.marker.evaluate({"extra": ""})
+    }
+    return set(filter(_is_installed, wanted))
 
 
 def _is_installed(name: str) -> bool:
