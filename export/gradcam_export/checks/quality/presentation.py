@@ -71,7 +71,7 @@ def as_markdown(title: str, study: Study) -> str:
 
 def remarks(study: Study) -> list[str]:
     """Return what has to be known to read the figures."""
-    said = [f"{study.images} images; ↑ higher is better, ↓ lower is better"]
+    said = [f"{study.images} image{'s' * (study.images != 1)}; ↑ higher is better, ↓ lower is better"]
     if study.located_images:
         share = float(np.mean(study.object_shares))
         said.append(
