@@ -173,13 +173,13 @@ def test_one_cast_serves_all_readers_and_measuring_a_shape_needs_none():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda built, x: tf.matmul(x, built.weight(40, 5)), "computes in no layer"),
+        (lambda built, x: tf.matmul(x, built.weight(40, 5)), "this one has none"),
         (
             lambda built, x: tf.matmul(
                 tf.cast(tf.matmul(tf.cast(x, tf.float16), built.weight(40, 30, dtype="float16")), tf.float32),
                 built.weight(30, 5),
             ),
-            "computes in float16",
+            "this one has layers in float16",
         ),
     ],
     ids=["linear", "half already"],
@@ -188,7 +188,5 @@ def test_a_classifier_without_a_float32_layer_before_the_last_is_refused(build, 
     built = HandBuilt("float32")
     with built.graph.as_default():
         predictions = tf.identity(build(built, built.input(40)), name="predictions")
-    with pytest.raises(
-        OptionError, match=rf"precision='bfloat16' is for classifiers that compute in float32.*{message}"
-    ):
+    with pytest.raises(OptionError, match=rf"precision='bfloat16' is for .* in float32 before the last; {message}"):
         halved(built, [predictions])

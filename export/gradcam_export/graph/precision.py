@@ -62,11 +62,11 @@ def compute_in_half(graph: EditableGraph, precision: str, predictions: str) -> i
     plan = _Plan(graph, predictions)
     if not plan.layers:
         raise OptionError(
-            f"precision={precision!r} is for classifiers that compute in float32; but for its last layer this one "
-            f"computes in {', '.join(plan.types) or 'no layer'}. Build it with precision='float32', which keeps that."
+            f"precision={precision!r} is for classifiers with layers in float32 before the last; this one has "
+            f"{'layers in ' + ', '.join(plan.types) if plan.types else 'none'}. Build it with precision='float32', "
+            "which leaves it as it is."
         )
-    half = tf.as_dtype(precision)
-    _Casts(graph, plan, half).apply()
+    _Casts(graph, plan, tf.as_dtype(precision)).apply()
     return len(plan.layers)
 
 
@@ -107,9 +107,10 @@ class _Plan:
     def _taking_either(self, computing: Container[tf.Operation]) -> Iterator[tf.Operation]:
         """Yield what need not be cast for: measures of a shape, and lookups of rows of a weight as it is stored."""
         for one in self.operations:
-            source = one.inputs[0] if one.type in ("Shape", "GatherV2") else None
-            stored = one.type == "GatherV2" and source.op.name in self._graph.weights and source.dtype == tf.float32
-            if stored or (one.type == "Shape" and source.op in computing):
+            if one.type == "Shape" and one.inputs[0].op in computing:
+                yield one
+            stored = one.type == "GatherV2" and one.inputs[0].op.name in self._graph.weights
+            if stored and one.inputs[0].dtype == tf.float32:
                 yield one
 
     def _following(self, before_head: set[tf.Operation]) -> set[tf.Operation]:
