@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -29,10 +30,10 @@ _LONGEST_REASON: Final = 200
 
 
 class ComparedVersion:
-    """One of the two versions, loaded as a server loads it.
+    """One of the two versions; `load` it before asking.
 
     Raises:
-        VersionError: there is no version at `path`, it does not load, or its heatmaps are no pictures.
+        VersionError: there is no version at `path`, or its heatmaps are no pictures.
         OptionError: the classifier takes no pictures, or something beside them.
     """
 
@@ -43,10 +44,18 @@ class ComparedVersion:
         grid = self.facts["explanation"]["grid"]
         if len(grid) != _MAP_AXES:
             raise VersionError(f"{path}: explains on a grid {grid}; only heatmaps [h, w] can be compared.")
+        self._loaded: LoadedVersion
+
+    def load(self) -> None:
+        """Load it as a server does.
+
+        Raises:
+            VersionError: it does not load.
+        """
         try:
-            self._loaded = LoadedVersion.load(path)
+            self._loaded = LoadedVersion.load(self.path)
         except (OSError, ValueError, tf.errors.OpError) as error:
-            raise VersionError(f"{path}: does not load: {_reason(error)}") from error
+            raise VersionError(f"{self.path}: does not load: {_reason(error)}") from error
 
     def ask(
         self, signature: str, pictures: Sequence[Image.Image], outputs: Collection[str], classes: Array | None = None
@@ -112,7 +121,7 @@ class Explained:
 
 
 class ComparedPair:
-    """Both versions.
+    """Both versions, loaded while it is entered.
 
     Raises:
         VersionError, OptionError: as `ComparedVersion`, or no class has the same name in both.
@@ -162,11 +171,20 @@ class ComparedPair:
         return [(name, old.get(name, "–"), new.get(name, "–")) for name in names if old.get(name) != new.get(name)]
 
     def __enter__(self) -> Self:
+        """Load both.
+
+        Raises:
+            VersionError: one does not load.
+        """
+        with ExitStack() as loaded:
+            for version in (self.old, self.new):
+                version.load()
+                loaded.callback(version.close)
+            self._loaded = loaded.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.old.close()
-        self.new.close()
+        self._loaded.close()
 
 
 def _explained(
