@@ -79,6 +79,8 @@ class Fault:
     """Spoils a version that was good."""
     merged: bool = False
     """Spoils one that merges requests."""
+    large: bool = False
+    """Left to `make test-all`."""
 
 
 def patched(owner: Any, name: str, wrong: Callable[..., Any]) -> Callable[[keras.Model], Any]:
@@ -346,8 +348,11 @@ ROAD = (
         "weights rounded to bfloat16",
         r"predictions.*2 of 2 weights are rounded to bfloat16",
         with_weights(rounded_to_bfloat16),
+        large=True,
     ),
-    Fault("temperature", r"predictions.*the logits are multiplied by 0\.5 \(a temperature\)", with_temperature),
+    Fault(
+        "temperature", r"predictions.*the logits are multiplied by 0\.5 \(a temperature\)", with_temperature, large=True
+    ),
     Fault(
         "top_k unsorted",
         "top_k is not sorted by falling score",
@@ -362,6 +367,7 @@ ROAD = (
         "sign turned",
         "heatmap of gradcam.*its sign is turned: it shows what speaks against the class",
         patched(GradCam, "combine", lambda right, *arguments: -right(*arguments)),
+        large=True,
     ),
     Fault(
         "labels swapped",

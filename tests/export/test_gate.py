@@ -15,6 +15,10 @@ from mutations import EDITS, ROAD, SIZE, network, published, undecided
 ALL = Scope(thorough=True)
 
 
+def parameters(faults) -> list:
+    return [pytest.param(one, id=one.name, marks=[pytest.mark.large] if one.large else []) for one in faults]
+
+
 @pytest.fixture(scope="module")
 def model():
     return network()
@@ -75,14 +79,14 @@ def test_the_good_version_passes_without_its_model(good, expected):
     assert "predictions" not in {check.name for check in report.checks}
 
 
-@pytest.mark.parametrize("fault", ROAD, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", parameters(ROAD))
 def test_a_fault_of_the_exporter_is_refused_by_its_name(fault, model, expected, tmp_path):
     with fault.road(model):
         version = published(model, tmp_path)
     assert re.search(fault.message, said(version, expected))
 
 
-@pytest.mark.parametrize("fault", EDITS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", parameters(EDITS))
 def test_a_fault_on_the_disk_is_refused_by_its_name(fault, good, merged, expected, tmp_path):
     version = shutil.copytree(merged if fault.merged else good, tmp_path / "1")
     fault.edit(version)

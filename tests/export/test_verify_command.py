@@ -11,7 +11,7 @@ import pytest
 from gradcam_export.checks import verify as checks_verify
 from gradcam_export.cli import main
 from gradcam_export.server import EmbeddedServer, ServedModel
-from mutations import EDITS, ROAD, network, published
+from mutations import EDITS, ROAD, manifest_with, network, published
 
 ROAD_FAULTS = {fault.name: fault for fault in ROAD}
 EDIT_FAULTS = {fault.name: fault for fault in EDITS}
@@ -126,6 +126,17 @@ def test_what_cannot_be_done_is_said_in_one_line(good, tmp_path, capsys, argumen
 def serving(base_path, name="tiny"):
     with EmbeddedServer([ServedModel(name=name, base_path=base_path)]) as server:
         yield f"127.0.0.1:{server.port}"
+
+
+@pytest.mark.usefixtures("here")
+def test_files_that_were_changed_after_the_build_are_named(good, tmp_path, capsys):
+    version = shutil.copytree(good, tmp_path / "1")
+    files = {"assets/labels.txt": "sha256:0", "notes.txt": "sha256:0"}
+    manifest_with(files=files)(version)
+    assert command(version) == 1
+    said = capsys.readouterr().out
+    assert "notes.txt is missing" in said
+    assert "assets/labels.txt was changed" in said
 
 
 @pytest.mark.usefixtures("here")

@@ -27,6 +27,7 @@ from gradcam_export.checks.behaviour import (
     limits_of,
 )
 from gradcam_export.checks.comparison import Array, Check, Report, failed, holds
+from gradcam_export.checks.digest import check_digest
 from gradcam_export.checks.files import check_description, check_labels, check_warmup
 from gradcam_export.checks.footprint import check_memory, check_size, memory
 from gradcam_export.checks.isolation import check_isolation
@@ -126,7 +127,8 @@ def verify(version: Path, expected: Mapping[str, Array], scope: Scope = BUILD) -
         found = _found(loaded, version, manifest, expected, scope)
         checks = (*checks, *_guarded(found))
     if scope.thorough:
-        checks = (*checks, check_size(version, scope.max_bytes))
+        # A build writes the digests when it has verified what they are of.
+        checks = (*checks, check_digest(version, manifest), check_size(version, scope.max_bytes))
     if scope.thorough and scope.server is None:
         checks = (*checks, check_memory(before, scope.max_memory))
     return Report(checks=checks)
