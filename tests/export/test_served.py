@@ -1,7 +1,6 @@
 """A version behind a server that is not ready, gone, or says no."""
 
 import contextlib
-import functools
 from concurrent import futures
 
 import grpc
@@ -101,9 +100,12 @@ def test_a_server_that_has_it_not_is_named(servicer, message):
 )
 def test_a_refusal_is_the_runtimes_and_a_loss_is_not(code, error):
     servicer = Server(refusing="predict", with_code=code)
-    with listening(servicer) as address, ServedVersion(address, "flowers") as version:
-        ask = functools.partial(version.run, "predict", INPUTS)
-        pytest.raises(error, ask).match("for a reason")
+    with (
+        listening(servicer) as address,
+        ServedVersion(address, "flowers") as version,
+        pytest.raises(error, match="for a reason"),
+    ):
+        version.run("predict", INPUTS)
 
 
 def test_memory_is_told_in_bytes_with_and_without_a_status_file(monkeypatch, tmp_path):
