@@ -2,7 +2,7 @@
 
 `make bench-peers` prints the tables. Every tool explains the same images of the same network for the same classes, in
 a process of its own, the tools in turn: a ratio is the median of those of each round. A tool that does not run is a
-row with its error. Run with names of networks to measure them alone: python tests/benchmarks/peers.py MobileNetV2.
+row with its error. To measure one network alone: python tests/benchmarks/peers.py --network MobileNetV2.
 """
 
 import argparse
@@ -162,12 +162,13 @@ def report(name: str, rows: dict[str, dict]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="*", default=list(peers_networks.LAYERS), choices=peers_networks.LAYERS)
+    names = tuple(peers_networks.LAYERS)
+    parser.add_argument("--network", action="append", choices=names, help="may be repeated; default: all")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory() as directory:
-        for name in asked.networks:
+        for name in asked.network or names:
             found[name] = measure(name, Path(directory, name), asked.rounds)
             print(json.dumps(found[name]), file=sys.stderr, flush=True)
     print(

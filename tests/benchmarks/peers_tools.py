@@ -126,7 +126,14 @@ class TfKerasVis(_Library):
         from tf_keras_vis.utils.scores import CategoricalScore
 
         score = CategoricalScore(classes.tolist())
-        return self._gradcam(score, inputs, penultimate_layer=self.layer, expand_cam=False, normalize_cam=False)
+        return self._gradcam(
+            score,
+            inputs,
+            penultimate_layer=self.layer,
+            seek_penultimate_conv_layer=False,
+            expand_cam=False,
+            normalize_cam=False,
+        )
 
 
 class Xplique(_Library):
