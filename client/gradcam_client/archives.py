@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 MAX_MEMBER: Final = 2**30
 """The most bytes of a member that is read."""
 
-_SUFFIXES: Final = (".zip", ".tar")
+SUFFIXES: Final = (".zip", ".tar")
+"""What the name of an archive ends with."""
+
 _COMPRESSED: Final = (".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.z")
 # How gzip, compress, bzip2, xz and zstd begin; a TAR begins with a name.
 _COMPRESSED_BEGIN: Final = re.compile(rb"\x1f[\x8b\x9d]|BZh[1-9]1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd")
@@ -59,7 +61,7 @@ _indexing = threading.Lock()
 
 def is_archive(path: Path) -> bool:
     """Whether this is the file of an archive, by its name; also of a compressed one, which is then refused."""
-    return path.name.lower().endswith((*_SUFFIXES, *_COMPRESSED)) and os.path.isfile(path)  # noqa: PTH113 - whatever the name holds
+    return path.name.lower().endswith((*SUFFIXES, *_COMPRESSED)) and os.path.isfile(path)  # noqa: PTH113 - whatever the name holds
 
 
 def archive_of(path: Path) -> Path | None:

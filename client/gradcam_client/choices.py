@@ -36,10 +36,9 @@ def class_choices(
     """
     if class_index is not None and label is not None:
         raise OptionError(f"class index {class_index} and label {label!r} were both given: give one of them")
-    chosen = label if class_index is None else class_index
-    if chosen is None or isinstance(chosen, str | int | np.integer):
-        return [chosen] * count
-    choices: list[Any] = list(chosen) if isinstance(chosen, Iterable) else [chosen]
+    chosen: Any = label if class_index is None else class_index
+    for_all = isinstance(chosen, str) or not isinstance(chosen, Iterable)
+    choices: list[Any] = [chosen] * count if for_all else list(chosen)
     for one in choices:
         if not isinstance(one, str | int | np.integer | None):
             raise OptionError(f"class {one!r} was asked for: give a class index, an integer, or a label")

@@ -45,13 +45,16 @@ def expand(names: Iterable[str], listed: BinaryIO | None) -> list[Path]:
         listed: standard input, read to its end where `-` is named; `None` where it is closed.
 
     Raises:
-        ImageError: a folder, an archive or the list names no image, a pattern matches none, or an archive cannot be
-            read.
+        ImageError: a folder, an archive or the list names no image, a pattern matches none, an archive cannot be read,
+            or a name is empty.
     """
     paths: list[Path] = []
     for name in names:
         if name == STANDARD_INPUT:
             paths += _listed(listed)
+        elif not name:
+            # To Path it would be the folder that the command runs in.
+            raise ImageError("an empty name was given: name an image, a folder or an archive")
         elif glob.has_magic(name) and not os.path.lexists(name) and not archives.archive_of(Path(name)):
             paths += _matching(name)
         else:
@@ -72,16 +75,23 @@ def _without_line_end(line: bytes) -> bytes:
 
 def _matching(pattern: str) -> list[Path]:
     matching = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
-    found = [path for path in matching if _is_image(path) or archives.is_archive(path)]
+    found = []
+    for path in matching:
+        if path.suffix.lower() in archives.SUFFIXES and archives.is_archive(path):
+            found += _members(path)
+        elif _is_image(path):
+            found.append(path)
     if not found:
         raise ImageError(f"{pattern}: no image matches this pattern")
-    return [file for path in found for file in _files(path)]
+    return found
 
 
 def _files(path: Path) -> Iterable[Path]:
     # A name that no file can have is told apart where it is read.
     if archives.is_archive(path):
-        return _members(path)
+        if members := _members(path):
+            return members
+        raise ImageError(f"{path}: the archive holds no image ({' '.join(sorted(SUFFIXES))})")
     if not os.path.isdir(path):  # noqa: PTH112
         return [path]
     found = sorted(file for file in path.iterdir() if _is_image(file))
@@ -91,10 +101,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _members(archive: Path) -> list[Path]:
-    found = [archive / name for name in archives.names(archive) if _is_shown(PurePosixPath(name))]
-    if not found:
-        raise ImageError(f"{archive}: the archive holds no image ({' '.join(sorted(SUFFIXES))})")
-    return found
+    return [archive / name for name in archives.names(archive) if _is_shown(PurePosixPath(name))]
 
 
 def _is_shown(name: PurePosixPath) -> bool:

@@ -347,6 +347,17 @@ def test_a_file_without_a_name_is_left_out(tmp_path, files, suffix):
     assert names(archive) == ["b.png"]
 
 
+def test_a_pattern_passes_over_what_holds_no_image(tmp_path, files):
+    photos = write_zip(tmp_path / "a.zip", [("1.png", files[0]), ("2.png", files[1])])
+    write_zip(tmp_path / "b.zip", [("source.py", b"")])
+    write_tar(tmp_path / "c.tar.gz", [("3.png", files[2])], "w:gz")
+    (tmp_path / "d.png").write_bytes(files[3])
+    found = [photos / "1.png", photos / "2.png", tmp_path / "d.png"]
+    assert expand([str(tmp_path / "*")], None) == found
+    with pytest.raises(ImageError, match=r"\[bc\]\*: no image matches this pattern"):
+        expand([str(tmp_path / "[bc]*")], None)
+
+
 def test_an_encrypted_file_is_refused(tmp_path, files):
     archive = write_zip(tmp_path / "photos.zip", [("a.png", files[0])])
     for signature, flags in ((LOCAL, 6), (CENTRAL, 8)):

@@ -21,10 +21,10 @@ def where(server):
 
 
 def started_without(descriptor, *arguments):
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([*COMMAND, *map(str, arguments)], **pipes, preexec_fn=lambda: os.close(descriptor))
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    # The shell closes it: what is forked here would be a process with threads of gRPC.
+    command = ["sh", "-c", f'exec "$@" {descriptor}>&-', "sh", *COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -34,6 +34,11 @@ def folder(tmp_path, pictures):
     for number, picture in enumerate(pictures):
         picture.save(found / f"p{number}.png")
     return found
+
+
+def test_a_closed_standard_input_is_one_line(server):
+    code, out, err = started_without(0, "predict", "-", *where(server))
+    assert (code, out, err) == (1, b"", b"gradcam: standard input names no image: give one path a line\n")
 
 
 def test_a_closed_standard_output_is_one_line_before_anything_is_asked(server, folder, tmp_path):
@@ -51,6 +56,13 @@ def test_what_is_told_to_a_closed_standard_error_goes_nowhere_else(server, folde
         os.fsencode(folder / f"p{number}.png") for number in range(10) if number != 3
     ]
     assert len([json.loads(line) for line in (out / "results.jsonl").read_bytes().splitlines()]) == 9
+
+
+def test_an_empty_name_is_not_the_folder_one_is_in(server, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert main(["predict", "", *where(server)]) == 1
+    assert capsys.readouterr() == ("", "gradcam: an empty name was given: name an image, a folder or an archive\n")
+    assert server.requests == []
 
 
 def test_a_name_that_is_too_long_fails_alone(server, folder, capsys):
