@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from assembled import Folded
 from gradcam_export import OptionError, export_classifier
 from gradcam_export.checks.digest import check_digest
@@ -47,12 +50,16 @@ def file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def version(file, tmp_path_factory):
     """An export from this process, after all that other tests did in it."""
-    return export_classifier(file, tmp_path_factory.mktemp("here") / "tiny", **OPTIONS).path
+    with mock.patch.dict(os.environ, {"SOURCE_DATE_EPOCH": "1700000000"}):
+        return export_classifier(file, tmp_path_factory.mktemp("here") / "tiny", **OPTIONS).path
 
 
-def in_another_process(file, base_path, hash_seed):
+@pytest.fixture(scope="module")
+def elsewhere(file, tmp_path_factory):
+    """The same from a fresh process, whose sets and dictionaries of sets have another order."""
+    base_path = tmp_path_factory.mktemp("elsewhere") / "tiny"
     command = [sys.executable, "-c", EXPORT, str(Path(__file__).parents[1]), str(file), str(base_path)]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "SOURCE_DATE_EPOCH": "1700000000"}
     done = subprocess.run([*command, json.dumps(OPTIONS)], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return base_path / "1"
@@ -66,23 +73,18 @@ def manifest_of(version):
     return json.loads((version / "assets.extra/manifest.json").read_text())
 
 
-def test_every_file_of_two_fresh_processes_is_the_same_byte_for_byte(file, tmp_path, monkeypatch):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    first, second = (in_another_process(file, tmp_path / seed / "tiny", seed) for seed in ("1", "2"))
-    found, other = contents(first), contents(second)
+def test_every_file_is_the_same_byte_for_byte_from_a_fresh_process_and_from_this_one(version, elsewhere):
+    found, other = contents(version), contents(elsewhere)
     assert {"saved_model.pb", "fingerprint.pb", "variables/variables.index"} < set(found)
     assert [name for name in found | other if name not in TIMES and found.get(name) != other.get(name)] == []
-    told, told_again = manifest_of(first), manifest_of(second)
+
+
+def test_the_manifests_differ_in_nothing_but_measured_differences(version, elsewhere):
+    told, told_again = manifest_of(version), manifest_of(elsewhere)
     assert list(told["verified"]) == list(told_again["verified"])
     assert {**told, "verified": {}} == {**told_again, "verified": {}}
     assert told["model"]["created"] == "2023-11-14T22:13:20+00:00"
-
-
-def test_a_process_that_did_other_things_before_writes_the_same(file, version, tmp_path):
-    again = export_classifier(file, tmp_path / "tiny", **OPTIONS).path
-    found, other = contents(version), contents(again)
-    assert [name for name in found | other if name not in TIMES and found.get(name) != other.get(name)] == []
-    assert manifest_of(version)["digest"] == manifest_of(again)["digest"]
+    assert told["digest"] == told_again["digest"]
 
 
 def test_what_is_written_names_no_path_of_this_machine(version, file):
@@ -91,19 +93,15 @@ def test_what_is_written_names_no_path_of_this_machine(version, file):
         assert str(file.parent).encode() not in content, name
 
 
-def test_the_versions_answer_in_a_session_of_one_process(file, version, tmp_path):
-    """Renamed functions still call each other, and two loaded versions of equal names do not meet."""
-    other = export_classifier(file, tmp_path / "tiny", **{**OPTIONS, "preprocessing": "unit"}).path
+def test_renamed_functions_still_call_each_other(file, version):
     images = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
-    model = keras.saving.load_model(file)
-    with LoadedVersion.load(version) as plain, LoadedVersion.load(other) as scaled:
-        for loaded, scale in ((plain, 1.0), (scaled, 255.0), (plain, 1.0)):
-            wanted = model.predict(images.astype(np.float32) / scale, verbose=0)
-            np.testing.assert_allclose(
-                loaded.run("explain", {"images": images, "class_index": np.array([-1, 1], np.int32)})["predictions"],
-                wanted,
-                atol=1e-5,
-            )
+    wanted = keras.saving.load_model(file).predict(images.astype(np.float32), verbose=0)
+    with LoadedVersion.load(version) as loaded:
+        answer = loaded.run("explain", {"images": images, "class_index": np.array([-1, 1], np.int32)})
+    np.testing.assert_allclose(answer["predictions"], wanted, atol=1e-5)
+    eager = tf.saved_model.load(version).signatures["explain"]
+    again = eager(images=tf.constant(images), class_index=tf.constant([-1, 1]))
+    np.testing.assert_allclose(again["heatmap"], answer["heatmap"], atol=1e-4)
 
 
 def queue(file, **options):
@@ -142,6 +140,25 @@ def test_the_queues_of_a_version_bear_that_name(file, version):
     }
     (identity,) = {name[1] for name in names}
     assert len(identity) == 16
+
+
+def test_equal_versions_loaded_beside_each_other_answer_and_go_alone(version):
+    """Their queues have one name; whichever computes a row, computes the same, and the one that stays goes on."""
+    images = np.random.default_rng(1).integers(0, 256, (8, 12, 12, 3), np.uint8)
+    with LoadedVersion.load(version) as stays, ThreadPoolExecutor(8) as pool:
+        wanted = [stays.run("explain", asked(images, row)) for row in range(8)]
+        goes = LoadedVersion.load(version)
+        both = pool.map(lambda n: (n % 8, (stays, goes)[n // 8 % 2].run("explain", asked(images, n % 8))), range(160))
+        answers = list(both)
+        goes.close()
+        answers += pool.map(lambda n: (n % 8, stays.run("explain", asked(images, n % 8))), range(80))
+    for row, answer in answers:
+        for name in ("predictions", "heatmap", "heatmap_peak"):
+            np.testing.assert_allclose(answer[name], wanted[row][name], rtol=1e-5, atol=1e-5)
+
+
+def asked(images, row):
+    return {"images": images[[row]], "class_index": np.array([row % 3], np.int32)}
 
 
 def test_the_fingerprint_is_that_of_the_file(version):
