@@ -281,10 +281,10 @@ def test_other_classifiers_are_refused(version, tmp_path, changes, message):
         ExplainingVersion.load(copy, 8)
 
 
-def test_a_version_that_cannot_be_loaded_is_said(version, tmp_path):
+def test_a_graph_that_cannot_be_read_is_said_in_one_line(version, tmp_path):
     copy = shutil.copytree(version, tmp_path / "1")
     (copy / "saved_model.pb").write_bytes(b"no graph")
-    with pytest.raises(VersionError, match=r"1: cannot be loaded: "):
+    with pytest.raises(VersionError, match=r"1: cannot be loaded: [^\n]+$"):
         ExplainingVersion.load(copy, 8)
 
 

@@ -1,5 +1,7 @@
 """The sanity check by randomisation: weights of a published version are destroyed from the answer down."""
 
+import shutil
+
 import numpy as np
 import pytest
 from classifiers import FAMILIES, photographs
@@ -7,6 +9,7 @@ from gradcam_export import export_classifier
 from gradcam_export.checks.quality.explaining import ExplainingVersion
 from gradcam_export.checks.quality.randomised import RandomisableVersion, map_correlations, stages
 from gradcam_export.cli import main
+from gradcam_export.errors import VersionError
 from lean import LEAN
 from PIL import Image
 
@@ -59,6 +62,13 @@ def test_it_is_randomised_in_the_same_way_each_time(version, loaded):
     again.randomise(2)
     with ExplainingVersion(again, intact.facts, 8) as other:
         np.testing.assert_array_equal(other.predict(photographs(2)), randomised.predict(photographs(2)))
+
+
+def test_weights_that_cannot_be_read_are_said_in_one_line(version, tmp_path):
+    copy = shutil.copytree(version, tmp_path / "1")
+    (copy / "variables/variables.index").write_bytes(b"")
+    with pytest.raises(VersionError, match=r"1: cannot be loaded: [^\n]+$"):
+        ExplainingVersion.load(copy, 8)
 
 
 def test_stages_are_the_head_and_quarters():

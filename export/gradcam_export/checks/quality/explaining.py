@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.checks.pictures import check_takes_pictures
@@ -54,8 +55,10 @@ class ExplainingVersion:
             raise OptionError(f"{path}: takes {names} beside the images, which no image file holds.")
         try:
             return cls(loader.load(path), facts, batch_size)
-        except OSError as error:
-            raise VersionError(f"{path}: cannot be loaded: {error}") from error
+        except (OSError, tf.errors.OpError) as error:
+            # TensorFlow's messages go on with its whole graph.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise VersionError(f"{path}: cannot be loaded: {reason}") from error
 
     def chosen_methods(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
         """Return the methods asked for, or all that the version has.
