@@ -6,15 +6,15 @@ import contextlib
 import os
 import re
 import struct
-import tarfile
 import threading
-import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from gradcam_client.errors import ImageError
 
 if TYPE_CHECKING:
+    import tarfile
+    import zipfile
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
@@ -30,13 +30,10 @@ _COMPRESSED_BEGIN: Final = re.compile(rb"\x1f[\x8b\x9d]|BZh[1-9]1AY&SY|\xfd7zXZ\
 _KEPT: Final = 8
 """Of so many archives the index is kept."""
 
-# What the standard library raises on archives that are cut off or altered; MemoryError where a header claims much.
-_DAMAGED: Final = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error),
-    *(EOFError, ValueError, OverflowError, MemoryError, NotImplementedError),
-)
 # APPNOTE.TXT 4.3.7: signature, then, at 26, how long the name and the extra field are.
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
+# APPNOTE.TXT 4.4.5.
+_STORED, _DEFLATED = 0, 8
 # APPNOTE.TXT 4.4.4: encrypted, its strong kind, and a name in UTF-8.
 _ENCRYPTED, _STRONGLY, _UTF8 = 0x1, 0x40, 0x800
 
@@ -50,7 +47,7 @@ class _Member(NamedTuple):
     start: int
     packed: int
     size: int
-    method: int = zipfile.ZIP_STORED
+    method: int = _STORED
     checksum: int | None = None
     problem: str = ""
 
@@ -109,13 +106,23 @@ def _opened(archive: Path, name: str) -> Iterator[IO[bytes]]:
     try:
         with archive.open("rb") as file:
             yield file
-    except _DAMAGED as error:
+    except _damage() as error:
         # `ImageError` is a ValueError too.
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"{name}: the archive is damaged: {str(error) or type(error).__name__}") from error
     except OSError as error:
         raise ImageError(f"{name}: the archive cannot be read: {error.strerror or error}") from error
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What the standard library raises on archives that are cut off or altered."""
+    import tarfile
+    import zipfile
+
+    # A header that claims much is a MemoryError.
+    found = zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error
+    return *found, EOFError, ValueError, OverflowError, MemoryError, NotImplementedError
 
 
 def _index(file: IO[bytes], archive: Path) -> Mapping[str, _Member]:
@@ -152,6 +159,9 @@ def _by_name(members: Iterable[tuple[str, _Member]]) -> dict[str, _Member]:
 
 
 def _zip_members(file: IO[bytes], size: int) -> Iterator[tuple[str, _Member]]:
+    # Here, as importing the client must cost little.
+    import zipfile
+
     with zipfile.ZipFile(file) as archive:
         for one in archive.infolist():
             # `is_dir` fails where the name is empty.
@@ -171,13 +181,15 @@ def _zip_name(one: zipfile.ZipInfo) -> str:
 def _zip_problem(one: zipfile.ZipInfo) -> str:
     if one.flag_bits & (_ENCRYPTED | _STRONGLY):
         return "is encrypted: unpack the archive with its password"
-    if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    if one.compress_type not in (_STORED, _DEFLATED):
         # Only of these is known beforehand, or can be told, where to stop.
         return f"is compressed by method {one.compress_type} of ZIP: unpack the archive, or pack it anew with 'deflate'"
     return ""
 
 
 def _tar_members(file: IO[bytes], size: int) -> Iterator[tuple[str, _Member]]:
+    import tarfile
+
     with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
         for one in archive:
             if one.isdir():
@@ -187,7 +199,7 @@ def _tar_members(file: IO[bytes], size: int) -> Iterator[tuple[str, _Member]]:
         # A header that cannot be read ends the list without a word, as the block of zeros does at an archive's end.
         file.seek(archive.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.tell() < archive.offset + tarfile.BLOCKSIZE:
-            raise tarfile.ReadError(f"its list of files breaks off after {archive.offset} bytes")
+            raise ValueError(f"its list of files breaks off after {archive.offset} bytes")
 
 
 def _tar_problem(one: tarfile.TarInfo) -> str:
@@ -211,14 +223,14 @@ def _content(file: IO[bytes], member: _Member) -> bytes:
     else:
         signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
         if signature != b"PK\3\4":
-            raise zipfile.BadZipFile("no file begins where its list says so")
+            raise ValueError("no file begins where its list says so")
         file.seek(name + extra, os.SEEK_CUR)
         data = file.read(member.packed)
-        if member.method == zipfile.ZIP_DEFLATED:
+        if member.method == _DEFLATED:
             # A byte more than it says, and no further: what it says may be a lie.
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
     if len(data) != member.size:
-        raise zipfile.BadZipFile(f"the file has not the {member.size} bytes that its list says")
+        raise ValueError(f"the file has not the {member.size} bytes that its list says")
     if member.checksum not in (None, zlib.crc32(data)):
-        raise zipfile.BadZipFile("the file's checksum is wrong")
+        raise ValueError("the file's checksum is wrong")
     return data

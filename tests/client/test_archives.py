@@ -503,7 +503,7 @@ def test_the_index_is_read_once_and_again_when_the_archive_changes(tmp_path, mon
     archive = write_zip(tmp_path / "photos.zip", [(f"{i}.png", b"%d" % i) for i in range(2000)])
     opened = []
     original = zipfile.ZipFile
-    monkeypatch.setattr(archives.zipfile, "ZipFile", lambda file: opened.append(file) or original(file))
+    monkeypatch.setattr("zipfile.ZipFile", lambda file: opened.append(file) or original(file))
     with ThreadPoolExecutor(8) as threads:
         data = list(threads.map(read_member, [archive / f"{i}.png" for i in range(2000)]))
     assert data == [b"%d" % i for i in range(2000)]
