@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gradcam_export.checks.served import Version
 
 _LOWEST_CLASSES = 4
-_BLANK_ROWS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,24 +92,27 @@ def check_finite(answer: Mapping[str, Array]) -> Check:
 def check_zero_maps(loaded: Version, explained: Explained, *, rows: int) -> Check:
     """Check that a map's maximum is exactly 1, or that it is all zeros where nothing raised the score.
 
-    Such maps are looked for among the classes of the lowest scores, and in inputs of zeros.
+    Such maps are looked for among the classes of the lowest scores of the first `rows` inputs, and of zeros.
     """
-    predictions = explained.answer[contract.PREDICTIONS]
-    classes = np.argsort(predictions[:rows], axis=1)[:, :_LOWEST_CLASSES].astype(np.int32)
-    given = {name: value[:rows] for name, value in explained.asked.items() if name != contract.CLASS_INDEX}
-    blank = {name: np.zeros_like(value[:_BLANK_ROWS]) for name, value in given.items()}
-    asked = {name: np.concatenate([value, blank[name]]) for name, value in given.items()}
-    asked = {name: np.repeat(value, classes.shape[1], axis=0) for name, value in asked.items()}
-    asked[contract.CLASS_INDEX] = np.concatenate([classes.ravel(), classes[:_BLANK_ROWS].ravel()])
-    weak = loaded.run(contract.EXPLAIN, asked)
     zero = 0
-    for answer in (explained.answer, weak):
+    for answer in (explained.answer, *([_weak_maps(loaded, explained, rows)] if rows else [])):
         peaks, maps = answer[contract.HEATMAP_PEAK], answer[contract.HEATMAP].reshape(len(answer[contract.HEATMAP]), -1)
         wrong = _wrong_map(peaks, maps)
         if wrong:
             return failed("zero_maps", wrong)
         zero += int(np.count_nonzero(peaks == 0))
     return holds("zero_maps", f"{zero} maps of zeros")
+
+
+def _weak_maps(loaded: Version, explained: Explained, rows: int) -> dict[str, Array]:
+    classes = np.argsort(explained.answer[contract.PREDICTIONS][:rows], axis=1)[:, :_LOWEST_CLASSES].astype(np.int32)
+    asked = {}
+    for name, value in explained.asked.items():
+        if name != contract.CLASS_INDEX:
+            with_blank = np.concatenate([value[:rows], np.zeros_like(value[:1])])
+            asked[name] = np.repeat(with_blank, classes.shape[1], axis=0)
+    asked[contract.CLASS_INDEX] = np.concatenate([classes.ravel(), classes[0]])
+    return loaded.run(contract.EXPLAIN, asked)
 
 
 def _wrong_map(peaks: Array, maps: Array) -> str | None:
