@@ -15,6 +15,7 @@ from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.labels import labels_of
 from gradcam_export.manifest import Manifest
+from gradcam_export.savedmodel.canonical import content_digest
 from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.savedmodel.write import write_saved_model
 from lean import LEAN
@@ -44,7 +45,7 @@ class Folded:
             labels=labels,
             description=description,
             options=options,
-            queue=queue_of(options, self.manifest(labels)),
+            queue=queue_of(options, self.manifest(labels), content_digest(self.folded.graph_def, self.folded.weights)),
         )
         write_saved_model(classifier, directory / "1")
         return Served(directory / "1")

@@ -122,8 +122,8 @@ class AsyncClient(Connected):
     ) -> bytes:
         """Ask for the image with its heatmap over it, a JPEG that the server draws: see `Client.overlay`."""
         choices = class_choices(1, class_index, label)
-        files = await asyncio.to_thread(images.encoded, image)
-        return await self._answer(image, self._model.overlay(files, choices), timeout)  # type: ignore[no-any-return]
+        file = await asyncio.to_thread(images.encoded, image)
+        return await self._answer(image, self._model.overlay([file], choices), timeout)  # type: ignore[no-any-return]
 
     def explain_many(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,14 +32,16 @@ def class_choices(
     """One class for each of `count` images, from one for all or one for each.
 
     Raises:
-        OptionError: index and label are both given, or not as many as images.
+        OptionError: index and label are both given, not as many as images, or neither a number nor a text.
     """
     if class_index is not None and label is not None:
         raise OptionError(f"class index {class_index} and label {label!r} were both given: give one of them")
-    chosen = label if class_index is None else class_index
-    if chosen is None or isinstance(chosen, str | int | np.integer):
-        return [chosen] * count
-    choices: list[Choice] = list(chosen)
+    chosen: Any = label if class_index is None else class_index
+    for_all = isinstance(chosen, str) or not isinstance(chosen, Iterable)
+    choices: list[Any] = [chosen] * count if for_all else list(chosen)
+    for one in choices:
+        if not isinstance(one, str | int | np.integer | None):
+            raise OptionError(f"class {one!r} was asked for: give a class index, an integer, or a label")
     if len(choices) != count:
         raise OptionError(f"{len(choices)} classes for {count} images: give one for all, or one for each")
     return choices

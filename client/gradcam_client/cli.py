@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
 import json
@@ -39,12 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 when all that was asked is done, 1 when something failed, 2 for a wrong command line, 130 when it
         was interrupted.
     """
+    if sys.stderr is None:
+        # Nobody is left to be told; open to the end, so that no file takes its number.
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     options = build_parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # File names are bytes to the system; those that are not UTF-8 go out as they came in.
             stream.reconfigure(errors="surrogateescape")
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
         if options.command == "completion":
             _say(completion(options.parser, options.shell))
             return 0

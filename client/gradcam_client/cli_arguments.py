@@ -209,7 +209,8 @@ def _image_options() -> argparse.ArgumentParser:
         "images",
         nargs="+",
         metavar="PATH",
-        help="image file, folder of them, pattern, or - for a list of paths on stdin",
+        help="image file, folder or archive (ZIP, TAR) of them, one in an archive (photos.zip/a.jpg), pattern, or - "
+        "for a list of paths on stdin",
     )
     options.add_argument("--json", action="store_true", help="print one JSON object a line for each result")
     options.add_argument(

@@ -166,8 +166,7 @@ class Client(Connected):
         JPEG and PNG files are sent as they are, and decoded by the server; all else is sent as PNG.
         Args and errors are those of `explain`; IncompatibleModel also where the model draws no overlays.
         """
-        files = images.encoded(image)
-        flow = self._model.overlay(files, class_choices(1, class_index, label))
+        flow = self._model.overlay([images.encoded(image)], class_choices(1, class_index, label))
         return self._answer(image, flow, timeout)  # type: ignore[no-any-return]
 
     def explain_many(

@@ -138,9 +138,11 @@ def explained(
         overlays = drawing.write(file.stem, ranked, against) if drawing else [None] * len(ranked)
         return Explained(file=file, ranked=ranked, overlays=overlays, seconds=outcome.seconds, fingerprint=found)
 
-    pairs = _answered(pairs)
+    answered = _Answered(pairs)
     # Drawing is the larger part of the work here, and waits for no server.
-    yield from in_order(finished, pairs, threads=os.cpu_count() or 1) if drawing else map(finished, pairs)
+    yield from in_order(finished, answered, threads=os.cpu_count() or 1) if drawing else map(finished, answered)
+    if answered.given_up:
+        raise answered.given_up
 
 
 def _sources(files: Iterable[File], seen: dict[int, Mapping[str, int]]) -> Iterator[Path]:
@@ -160,14 +162,23 @@ def _ranked(outcome: Outcome) -> list[Explanation]:
     return result if isinstance(result, list) else [result]
 
 
-def _answered(pairs: Iterable[tuple[Outcome, Outcome | None]]) -> Iterator[tuple[Outcome, Outcome | None]]:
-    """The same; ends with the server's error once nobody has answered for long."""
-    silent = 0
-    for pair in pairs:
-        silent = silent + 1 if isinstance(pair[0].error, ServerUnavailable | DeadlineExceeded) else 0
-        if silent >= GIVE_UP and pair[0].error:
-            raise pair[0].error
-        yield pair
+class _Answered:
+    """The same pairs, until nobody has answered for long: what was drawn by then is handed out before the error."""
+
+    def __init__(self, pairs: Iterable[tuple[Outcome, Outcome | None]]) -> None:
+        self._pairs = pairs
+        self.given_up: ServerUnavailable | DeadlineExceeded | None = None
+
+    def __iter__(self) -> Iterator[tuple[Outcome, Outcome | None]]:
+        silent = 0
+        for pair in self._pairs:
+            error = pair[0].error
+            if not isinstance(error, ServerUnavailable | DeadlineExceeded):
+                silent = 0
+            elif (silent := silent + 1) >= GIVE_UP:
+                self.given_up = error
+                return
+            yield pair
 
 
 def keep(one: Explained, options: argparse.Namespace, results: Results | None, report: Report | None) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from gradcam_client import archives
 from gradcam_client.errors import ImageError
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def read(source: Source) -> Image.Image:
     """Read a picture: decoded, upright, 8-bit RGB.
 
     Args:
-        source: path of an image file; the file's bytes; a Pillow image; or a uint8 array `[H, W]`,
-            `[H, W, 1]`, `[H, W, 3]` (RGB) or `[H, W, 4]` (RGB and alpha, which is dropped).
+        source: path of an image file, also of one in a ZIP or TAR archive, `photos.zip/beach.jpg`; the file's bytes;
+            a Pillow image; or a uint8 array `[H, W]`, `[H, W, 1]`, `[H, W, 3]` (RGB) or `[H, W, 4]` (RGB and alpha,
+            which is dropped).
 
     Returns:
         A new image of mode RGB, without the file's metadata.
@@ -63,7 +65,7 @@ def read(source: Source) -> Image.Image:
     if not isinstance(source, str | os.PathLike):
         raise ImageError(f"{type(source).__name__} given as image: give a path, bytes, Pillow image or uint8 array")
     path = _path(source)
-    return _decode(path, str(path))
+    return _decode(io.BytesIO(archives.read_member(path)) if archives.archive_of(path) else path, str(path))
 
 
 def read_all(source: Source | Sequence[Source], *, strict: bool = True) -> list[Image.Image | ImageError]:
@@ -88,21 +90,20 @@ def read_or_error(source: Source) -> Image.Image | ImageError:
         return error
 
 
-def encoded(source: Source | Sequence[Source]) -> list[bytes]:
-    """The files of one picture, or of each of a list, as a server decodes them: JPEG or PNG, unchanged if they are.
+def encoded(source: Source) -> bytes:
+    """The file of a picture as a server decodes it: JPEG or PNG, unchanged if it is one.
 
     Raises:
         ImageError: as `read` does; files that go unchanged are not decoded here.
     """
-    return [_file(one) for one in source] if isinstance(source, list | tuple) else [_file(source)]  # type: ignore[arg-type]
-
-
-def _file(source: Source) -> bytes:
     file = source
     if isinstance(source, str | os.PathLike):
         path = _path(source)
-        with _refusing(str(path)):
-            file = path.read_bytes()
+        if archives.archive_of(path):
+            file = archives.read_member(path)
+        else:
+            with _refusing(str(path)):
+                file = path.read_bytes()
     if isinstance(file, bytes) and file.startswith(_SENT_AS_THEY_ARE):
         return file
     buffer = io.BytesIO()
@@ -148,14 +149,17 @@ def _from_array(array: Array) -> Image.Image:
 
 def _path(source: str | os.PathLike[str]) -> Path:
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - whatever the name holds
         raise ImageError(f"{path}: is a folder, not an image file")
+    if archives.is_archive(path):
+        raise ImageError(f"{path}: is an archive, not an image file: name one in it, as {path.name}/NAME")
     return path
 
 
 def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
-    size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size if file.is_file() else None
-    if size == 0:
+    with _refusing(name):
+        size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
+    if size == 0 and (isinstance(file, io.BytesIO) or file.is_file()):
         raise ImageError(f"{name}: is empty")
     with _refusing(name), Image.open(file) as image:
         return _upright_rgb(image)
@@ -172,7 +176,8 @@ def _refusing(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: claims too many pixels to be decoded: {error}") from error
     except _BROKEN as error:
-        raise ImageError(f"{name}: cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ImageError(f"{name}: cannot be read: {reason}") from error
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -7,9 +7,10 @@ import itertools
 import os
 import re
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from gradcam_client import archives
 from gradcam_client.errors import ImageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIXES: Final = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""What counts as an image in a folder; a file that is named itself is always tried."""
+"""What counts as an image in a folder or an archive; a file that is named itself is always tried."""
 
 MAX_STEM: Final = 150
 MAX_LABEL: Final = 60
@@ -35,21 +36,26 @@ STANDARD_INPUT: Final = "-"
 def expand(names: Iterable[str], listed: BinaryIO | None) -> list[Path]:
     """The files in the order they were named.
 
-    A folder stands for its image files, sorted; a pattern, such as `photos/**/*.jpg`, for the files that match it,
-    sorted; `-` for the files and folders that `listed` names, one a line.
+    A folder stands for its image files, sorted; an archive (ZIP or TAR) for those of all its folders, in its own order;
+    a pattern, such as `photos/**/*.jpg`, for the images and archives that match it, sorted; `-` for the files, folders
+    and archives that `listed` names, one a line.
 
     Args:
         names: as they stand on the command line.
         listed: standard input, read to its end where `-` is named; `None` where it is closed.
 
     Raises:
-        ImageError: a folder or the list names no image, or a pattern matches none.
+        ImageError: a folder, an archive or the list names no image, a pattern matches none, an archive cannot be read,
+            or a name is empty.
     """
     paths: list[Path] = []
     for name in names:
         if name == STANDARD_INPUT:
             paths += _listed(listed)
-        elif glob.has_magic(name) and not os.path.lexists(name):
+        elif not name:
+            # To Path it would be the folder that the command runs in.
+            raise ImageError("an empty name was given: name an image, a folder or an archive")
+        elif glob.has_magic(name) and not os.path.lexists(name) and not archives.archive_of(Path(name)):
             paths += _matching(name)
         else:
             paths += _files(Path(name))
@@ -68,7 +74,13 @@ def _without_line_end(line: bytes) -> bytes:
 
 
 def _matching(pattern: str) -> list[Path]:
-    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if _is_image(path))  # noqa: PTH207
+    matching = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+    found = []
+    for path in matching:
+        if path.suffix.lower() in archives.SUFFIXES and archives.is_archive(path):
+            found += _members(path)
+        elif _is_image(path):
+            found.append(path)
     if not found:
         raise ImageError(f"{pattern}: no image matches this pattern")
     return found
@@ -76,12 +88,26 @@ def _matching(pattern: str) -> list[Path]:
 
 def _files(path: Path) -> Iterable[Path]:
     # A name that no file can have is told apart where it is read.
-    if "\0" in str(path) or not path.is_dir():
+    if archives.is_archive(path):
+        if members := _members(path):
+            return members
+        raise ImageError(f"{path}: the archive holds no image ({' '.join(sorted(SUFFIXES))})")
+    if not os.path.isdir(path):  # noqa: PTH112
         return [path]
     found = sorted(file for file in path.iterdir() if _is_image(file))
     if not found:
         raise ImageError(f"{path}: the folder holds no image ({' '.join(sorted(SUFFIXES))})")
     return found
+
+
+def _members(archive: Path) -> list[Path]:
+    return [archive / name for name in archives.names(archive) if _is_shown(PurePosixPath(name))]
+
+
+def _is_shown(name: PurePosixPath) -> bool:
+    """Whether a file of an archive is an image, and no hidden one: macOS packs what it knows of each as such."""
+    hidden = any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in name.parts)
+    return name.suffix.lower() in SUFFIXES and not hidden
 
 
 def _is_image(path: Path) -> bool:

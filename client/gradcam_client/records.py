@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from gradcam_client.archives import archive_of
 from gradcam_client.errors import OptionError
 
+if sys.platform != "win32":
+    import fcntl
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gradcam_client.results import Explanation
 
@@ -22,10 +29,12 @@ TOP: Final = 5
 def fingerprint(path: Path) -> dict[str, int]:
     """What tells a changed file from the one that was explained: its size in bytes, and when it was last written.
 
+    Of a file in an archive it is the archive that is looked at.
+
     Raises:
         OSError: the file is not there.
     """
-    found = path.stat()
+    found = (archive_of(path) or path).stat()
     return {"file_size": found.st_size, "file_mtime_ns": found.st_mtime_ns}
 
 
@@ -70,7 +79,8 @@ class Results:
             changed since, or whose overlays are gone. Without it the file begins anew.
 
     Raises:
-        OptionError: the earlier run asked something else, or the file does not hold what this class writes.
+        OptionError: the earlier run asked something else, the file does not hold what this class writes, or another
+            run writes it at this time.
         OSError: the file cannot be read or written.
     """
 
@@ -78,10 +88,13 @@ class Results:
         self._path = folder / FILE_NAME
         self._asked = dict(asked)
         self._kept: dict[str, str] = {}
-        if resume is not None and self._path.exists():
-            self._keep({str(path) for path in resume})
-        # Bytes, unbuffered: a line is written whole, or what is there of it is the file's end.
-        self._file = self._path.open("wb" if resume is None else "ab", buffering=0)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(_alone_in(folder))
+            if resume is not None and self._path.exists():
+                self._keep({str(path) for path in resume})
+            # Bytes, unbuffered: a line is written whole, or what is there of it is the file's end.
+            self._file = opened.enter_context(self._path.open("wb" if resume is None else "ab", buffering=0))
+            self._opened = opened.pop_all()
 
     @property
     def kept(self) -> Mapping[str, str]:
@@ -113,7 +126,7 @@ class Results:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._opened.close()
 
     def _keep(self, paths: set[str]) -> None:
         """Write the file anew with those lines that still hold, in one step: a run that is killed here loses none."""
@@ -161,6 +174,28 @@ class Results:
         except OSError:
             return False  # asked again, the reading says what is wrong with it
         return all(line[key] == value for key, value in found.items())
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs from writing results to a folder; by a lock that ends with the process, however it does."""
+    if sys.platform == "win32":
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise OptionError(
+            f"{folder}: another run is writing its results here: wait for its end, or give another --out"
+        ) from None
+    except OSError:
+        pass  # a file system of a network may have no locks
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _shown(asked: Mapping[str, Any]) -> str:

@@ -58,6 +58,8 @@ CHANNEL_OPTIONS: Final = {
     # stay unacknowledged: a machine that is switched off is given up after that many milliseconds.
     "grpc.keepalive_time_ms": 300_000,
     "grpc.keepalive_timeout_ms": 10_000,
+    # By which releases of gRPC go for the answer to a ping; their own minute is long for a caller who waits.
+    "grpc.http2.ping_timeout_ms": 10_000,
 }
 
 _COMPRESSION: Final = {

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _EXPORT_OPTIONS = (
-    *("chunk", "weights", "images", "version", "max_image_bytes", "max_image_pixels"),
+    *("chunk", "weights", "precision", "images", "version", "max_image_bytes", "max_image_pixels"),
     *("batching", "max_batch_size", "batch_timeout_micros", "batch_threads", "allowed_batch_sizes"),
 )
 _JUDGING = (

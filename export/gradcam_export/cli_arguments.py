@@ -7,10 +7,11 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from gradcam_export.options import Batching, Method, ScoreKind, WeightStorage, choices
+from gradcam_export.options import Batching, Method, Precision, ScoreKind, WeightStorage, choices
 
 
-def _image_size(text: str) -> tuple[int, ...]:
+def image_size(text: str) -> tuple[int, ...]:
+    """Read `HxW`, or as many sizes as an input has axes."""
     try:
         return tuple(int(part) for part in text.lower().split("x"))
     except ValueError as error:
@@ -24,7 +25,8 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not N,N,…, like 1,2,4,8") from error
 
 
-def _factory_arg(text: str) -> tuple[str, Any]:
+def factory_arg(text: str) -> tuple[str, Any]:
+    """Read `NAME=VALUE`, the value as Python writes it, or else as text."""
     name, separator, value = text.partition("=")
     if not (name.isidentifier() and separator):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, like weights=none")
@@ -42,7 +44,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a .keras or .h5 file, or package.module:factory")
     add("--preprocessing", metavar="MODE", help="none, tf, torch, caffe, unit, or package.module:function")
-    add("--image-size", type=_image_size, metavar="HxW", help="where the model leaves its size open")
+    add("--image-size", type=image_size, metavar="HxW", help="where the model leaves its size open")
     add("--layer", metavar="NAME", help="the layer to explain, nested as outer/inner")
     add("--output", metavar="NAME", help="which of several outputs holds the class scores")
     add("--method", choices=choices(Method), action="append", help="CAM method; further ones: explain_<method>")
@@ -51,7 +53,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--score", choices=choices(ScoreKind), default="logit", help="what the heatmap explains")
     add(
         "--factory-arg",
-        type=_factory_arg,
+        type=factory_arg,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -66,6 +68,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add("base_path", metavar="BASE_PATH", help="where the model's versions lie: models/flowers, gs://bucket/flowers")
     add("--chunk", type=int, default=32, metavar="N", help="altered inputs at once in Score-CAM and Ablation-CAM")
     add("--weights", choices=choices(WeightStorage), default="variables", help="how weights are stored")
+    add("--precision", choices=choices(Precision), default="float32", help="of the layers; --images decide on halves")
     add("--batching", choices=choices(Batching), default="in-graph", help="who merges requests into batches")
     add("--max-batch-size", type=int, default=16, metavar="N", help="most rows of a batch; larger requests are split")
     add("--batch-timeout-micros", type=int, default=0, metavar="N", help="how long a request waits for others")

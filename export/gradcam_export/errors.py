@@ -9,6 +9,7 @@ GradcamExportError
 │   ├── NoFeatureMap     nothing spatial lies between the image and the class score
 │   └── UnsupportedHead  the class score cannot be told from the end of the graph
 ├── UnsupportedOperation the classifier computes with what a stock server does not have
+├── VersionError         a directory is no published version, or not one that can be judged
 ├── VerificationError    a written version answers other values than the live model; nothing was published
 ├── PublishError         the version could not be put in place
 ├── ServeError           the embedded server cannot start or go on
@@ -50,6 +51,10 @@ class UnsupportedHead(ExplanationError):  # noqa: N818
 
 class UnsupportedOperation(GradcamExportError):  # noqa: N818
     """The classifier computes with an operation that a stock TensorFlow Serving cannot run."""
+
+
+class VersionError(GradcamExportError):
+    """A directory is no published version, or not one that can be judged."""
 
 
 class VerificationError(GradcamExportError):

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from gradcam_export.checks.precision import FULL_PRECISION, MOST_INPUTS, expected_explanations
 from gradcam_export.checks.samples import verification_inputs
 from gradcam_export.checks.verify import verify_in_fresh_process
-from gradcam_export.errors import PublishError
+from gradcam_export.errors import OptionError, PublishError
 from gradcam_export.facts import describe_export
 from gradcam_export.graph.batching import queue_of
 from gradcam_export.graph.explain import explain, make_choice
 from gradcam_export.graph.fold import fold
-from gradcam_export.graph.live import live_values
+from gradcam_export.graph.live import live_rows, live_values
 from gradcam_export.graph.trace import classifier_of, trace
 from gradcam_export.keras_model.load import load_classifier
 from gradcam_export.labels import labels_of, read_labels
 from gradcam_export.module import ExplainableClassifier
 from gradcam_export.options import ExportKeywords, ExportOptions
+from gradcam_export.savedmodel.canonical import content_digest
+from gradcam_export.savedmodel.digest import file_digests, version_digest
 from gradcam_export.savedmodel.publish import base_path_at
 from gradcam_export.savedmodel.warmup import WARMUP_FILE, write_warmup
 from gradcam_export.savedmodel.write import (
@@ -99,9 +102,7 @@ def export_classifier(
     base.check(asked.version)
     names = read_labels(asked.labels)
     with step("load"):
-        loaded = load_classifier(
-            model, image_size=asked.image_size, factory_args=asked.factory_args, safe_mode=asked.safe_mode
-        )
+        loaded = _load(model, asked)
         classifier = classifier_of(loaded, asked)
     folded, choice, manifest = _fold(base.name, asked, loaded, classifier, names, step)
     with base.unpublished() as directory, tempfile.TemporaryDirectory() as workspace:
@@ -115,7 +116,7 @@ def export_classifier(
                 labels=manifest.labels,
                 description=description,
                 options=asked,
-                queue=queue_of(asked, manifest),
+                queue=queue_of(asked, manifest, content_digest(folded.graph_def, folded.weights)),
             )
         with step("write"):
             write_saved_model(served, directory)
@@ -126,6 +127,19 @@ def export_classifier(
             manifest = _verified(directory, manifest, classifier, asked)
         with step("publish"):
             return PublishedVersion(location=base.publish(directory, asked.version), manifest=manifest)
+
+
+def _load(model: keras.Model | str | Path, asked: ExportOptions) -> LoadedClassifier:
+    """Load the model, and refuse what only its images could decide on without them."""
+    loaded = load_classifier(
+        model, image_size=asked.image_size, factory_args=asked.factory_args, safe_mode=asked.safe_mode
+    )
+    if asked.precision != FULL_PRECISION and asked.images is None and loaded.inputs.main.is_image:
+        raise OptionError(
+            f"precision={asked.precision!r} rounds, and only images that the classifier was made for can tell whether "
+            f"too much: give a folder of some hundred with images (--images)."
+        )
+    return loaded
 
 
 def _fold(
@@ -145,18 +159,24 @@ def _fold(
     with step("explain"):
         explained = explain(traced, choice)
     with step("fold"):
-        folded = fold(explained, asked.weights)
+        folded = fold(explained, asked.weights, asked.precision)
     return folded, choice, describe_export(name, asked, loaded, classifier, choice, labels, folded.ops)
 
 
 def _verified(directory: Path, manifest: Manifest, classifier: Classifier, asked: ExportOptions) -> Manifest:
     """Return the manifest, written anew, of a version that answers what the live model answers."""
-    inputs = verification_inputs([manifest.input, *manifest.more_inputs], asked.images)
+    specs = [manifest.input, *manifest.more_inputs]
+    inputs = verification_inputs(specs, asked.images)
     with tempfile.TemporaryDirectory() as workspace:
         expected = Path(workspace, "expected.npz")
-        np.savez(expected, allow_pickle=False, **live_values(classifier, inputs, asked))
+        values = live_values(classifier, inputs, asked)
+        if asked.precision != FULL_PRECISION:
+            many = verification_inputs(specs, asked.images, MOST_INPUTS)
+            values |= expected_explanations(many, live_rows(classifier, many, asked), manifest.batching["methods"])
+        np.savez(expected, allow_pickle=False, **values)
         report = verify_in_fresh_process(directory, expected)
-    verified = replace(manifest, verified=report.to_manifest())
+    files = file_digests(directory)
+    verified = replace(manifest, verified=report.to_manifest(), files=files, digest=version_digest(files))
     write_facts(verified, directory)
     return verified
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from gradcam_export.errors import OptionError
 from gradcam_export.manifest import Manifest
 from gradcam_export.methods import METHODS
 from gradcam_export.module import OVERLAY_ALPHA, OVERLAY_COLORMAP
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
     from gradcam_export.keras_model.load import LoadedClassifier
     from gradcam_export.options import ExportOptions
 
+_ELSEWHERE = (
+    "Elsewhere it is slower than float32, or oneDNN refuses it: then the warm-up requests fail, and the version does "
+    "not load."
+)
+_PROCESSORS = {
+    "float32": "",
+    "bfloat16": f"Fast with instructions for bfloat16 (x86: AVX512-BF16, AMX-BF16; Arm: BF16). {_ELSEWHERE}",
+    "float16": f"Fast with instructions for float16 (x86: AVX512-FP16, AMX-FP16; GPUs). {_ELSEWHERE}",
+}
+"""By precision, what it asks of a processor (TensorFlow 2.20)."""
 COLOR_ORDERS = {1: "grey", 3: "rgb"}
 
 
@@ -39,7 +51,7 @@ def describe_export(
             "name": name,
             "source": loaded.source,
             "digest": loaded.digest(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": _now().isoformat(timespec="seconds"),
         },
         input=_facts_of(main)
         | {
@@ -53,7 +65,8 @@ def describe_export(
         explanation=_explanation(choice),
         overlay={"colormap": OVERLAY_COLORMAP, "alpha": OVERLAY_ALPHA},
         weights=options.weights,
-        precision="float32",
+        precision=options.precision,
+        processor=_PROCESSORS[options.precision],
         batching=_batching(options, choice),
         versions={
             "tensorflow": tf.__version__,
@@ -63,6 +76,15 @@ def describe_export(
         ops=ops,
         verified={},
     )
+
+
+def _now() -> datetime:
+    """Return the time, or what SOURCE_DATE_EPOCH says (reproducible-builds.org): seconds since 1970, UTC."""
+    told = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        return datetime.now(UTC) if told is None else datetime.fromtimestamp(int(told), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise OptionError(f"SOURCE_DATE_EPOCH must be seconds since 1970, a whole number; got {told!r}.") from error
 
 
 def _explanation(choice: Choice) -> dict[str, Any]:

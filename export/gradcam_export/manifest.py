@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradcam_export import contract
@@ -27,6 +27,8 @@ class Manifest:
     """`method`, `layer`, `grid` [h, w], `score`, `methods`, `top_k`."""
     weights: str
     precision: str
+    processor: str
+    """What the precision asks of the processor that serves the version; empty where any does."""
     batching: dict[str, Any]
     """`mode`, `max_batch_size`, `allowed_batch_sizes`, `timeout_micros`, `threads`, and the `methods` it concerns."""
     versions: dict[str, str]
@@ -34,11 +36,16 @@ class Manifest:
     verified: dict[str, Any]
     """What was compared, its tolerance and the largest difference; empty before verification."""
     overlay: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
+    """`sha256:…` of each file, but for the two that hold this manifest; empty before verification."""
+    digest: str = ""
+    """One `sha256:…` over those: the same for the same model, options and versions, whenever and wherever exported."""
     schema: int = contract.SCHEMA
 
     def to_json(self) -> str:
         """Return the manifest as one line of ASCII JSON."""
-        return json.dumps({"schema": self.schema, **asdict(self)})
+        # A server's answers come in any order, and so do the checks of them.
+        return json.dumps({"schema": self.schema, **asdict(self), "verified": dict(sorted(self.verified.items()))})
 
 
 def file_signatures(*, encoded: bool, size: Sequence[int], grid: Sequence[int]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ Method = Literal[
     "counterfactual",
 ]
 WeightStorage = Literal["variables", "constants"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Batching = Literal["in-graph", "server", "none"]
 
 
@@ -50,6 +51,7 @@ class ExportKeywords(TypedDict, total=False):
     chunk: int
     score: ScoreKind
     weights: WeightStorage
+    precision: Precision
     batching: Batching
     max_batch_size: int
     batch_timeout_micros: int
@@ -105,6 +107,11 @@ class ExportOptions:
     weights: WeightStorage = "variables"
     """`variables` are shared by all signatures in memory; `constants` are faster on CPUs, and copied per signature."""
 
+    precision: Precision = "float32"
+    """`bfloat16` and `float16`: the layers of a float32 model compute in it, and their weights take half the space; the
+    class scores, the softmax and the map stay float32. `images` decide whether that loses too much. On processors
+    without instructions for it, it is slower than float32, or fails."""
+
     batching: Batching = "in-graph"
     """Who merges the rows of concurrent requests: the graph, the server by `batching_params.pbtxt`, or nobody."""
 
@@ -154,7 +161,7 @@ class ExportOptions:
         return tuple(sorted({*powers, self.max_batch_size}))
 
     def __post_init__(self) -> None:
-        kinds = {"score": ScoreKind, "weights": WeightStorage, "batching": Batching}
+        kinds = {"score": ScoreKind, "weights": WeightStorage, "precision": Precision, "batching": Batching}
         for name, kind in kinds.items():
             _check_choice(name, getattr(self, name), kind)
         for method in self.methods:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -23,6 +24,26 @@ def resident() -> int:
 def peak() -> int:
     """Return the most memory this process ever had resident, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak() -> None:
+    """Let `highest` count from here."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def highest() -> int:
+    """Return the most memory this process had resident since `forget_peak`, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def processor() -> str:
+    """Return how many processors there are, of which kind, and what they know of half precision."""
+    facts = Path("/proc/cpuinfo").read_text()
+    named = dict(line.split(":", 1) for line in facts.splitlines() if ":" in line)
+    cells = {key.strip(): value.strip() for key, value in named.items()}
+    known = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in cells.get("flags", "").split()]
+    return ", ".join((f"{os.cpu_count()} × {cells.get('model name', platform.machine())}", *known))
 
 
 def batch(loaded, size: int) -> dict:

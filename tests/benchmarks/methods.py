@@ -8,9 +8,8 @@ import json
 import statistics
 import sys
 import tempfile
-from pathlib import Path
 
-from benchmarks.measuring import batch, in_fresh_process, one_round, resident, run_task
+from benchmarks.measuring import batch, forget_peak, highest, in_fresh_process, one_round, resident, run_task
 
 ARCHITECTURES = {"ResNet50": "caffe", "VGG16": "caffe"}
 ROUNDS = 15
@@ -85,11 +84,9 @@ def memory(path: str, signature: str) -> dict:
     images = {"images": given["images"]}
     loaded.run("predict", images)
     before = resident()
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    forget_peak()
     loaded.run(signature, images if signature in ("top_k", "predict") else given)
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    return {"bytes": max(0, peak - before)}
+    return {"bytes": max(0, highest() - before)}
 
 
 def main() -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+
+import grpc
 import numpy as np
 import pytest
 from colour_server import Server
@@ -36,3 +40,41 @@ def rng():
 def pictures(rng):
     """Ten pictures of different sizes."""
     return [Image.fromarray(rng.integers(0, 256, (9 + i, 30 - i, 3), dtype=np.uint8)) for i in range(10)]
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """`ca.pem`, and `server` and `client` of it, each a `.pem` and a `.key`; `stranger.pem` vouches for none."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on PATH to make certificates")
+    folder = tmp_path_factory.mktemp("certificates")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for name in ("ca", "stranger"):
+        openssl(folder, "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        openssl(folder, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signed_by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed_by, "-out", f"{name}.pem")
+    return folder
+
+
+@pytest.fixture
+def secure(certificates):
+    """Start a server that shows its certificate, and may ask for the caller's."""
+    running = []
+
+    def start(*, mutual):
+        own = [((certificates / "server.key").read_bytes(), (certificates / "server.pem").read_bytes())]
+        ca = (certificates / "ca.pem").read_bytes() if mutual else None
+        credentials = grpc.ssl_server_credentials(own, ca, require_client_auth=mutual)
+        running.append(Server("localhost:0", credentials))
+        return running[-1].target
+
+    yield start
+    for server in running:
+        server.stop()

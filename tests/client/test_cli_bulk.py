@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import colour_server
@@ -15,6 +16,7 @@ import pytest
 from colour_server import SIGNATURES, ColourModel, manifest
 from gradcam_client import Client, explaining
 from gradcam_client.cli import main
+from gradcam_client.drawing import Drawing
 from gradcam_client.images import read
 from PIL import Image
 from report_page import page_data
@@ -185,12 +187,6 @@ def test_files_come_from_standard_input(run, folder, monkeypatch):
     assert (code, [json.loads(line)["image"] for line in out]) == (0, list(map(str, names)))
 
 
-def test_a_closed_standard_input_is_one_line(start):
-    process = start("predict", "-", preexec_fn=lambda: os.close(0))
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (1, b"gradcam: standard input names no image: give one path a line\n")
-
-
 @pytest.mark.parametrize("verb", ["explain", "predict", "overlay"])
 def test_images_that_fail_are_named_at_the_end(run, server, folder, out, verb):
     (folder / "p03.png").write_bytes(b"no image")
@@ -227,8 +223,11 @@ def test_what_the_server_refuses_is_told_of_each_image(run, server, folder, out,
         assert [failure["name"] for failure in page["failures"]] == [f"{folder}/p{n:02}.png" for n in range(3)]
 
 
-def test_a_server_that_is_gone_for_long_ends_the_run(run, server, folder, out, monkeypatch):
+@pytest.mark.parametrize("seconds", [0, 0.1], ids=["", "slow_disk"])
+def test_a_server_that_is_gone_for_long_ends_the_run(seconds, run, server, folder, out, monkeypatch):
     monkeypatch.setattr(explaining, "GIVE_UP", 4)
+    write = Drawing.write
+    monkeypatch.setattr(Drawing, "write", lambda *given: time.sleep(seconds) or write(*given))
 
     def leave(response):
         if len(server.requests) > 3:

@@ -89,6 +89,9 @@ def test_wrong_classes_are_refused_without_asking_for_an_explanation(client, ser
         client.explain(pictures[0], class_index=3)
     with pytest.raises(OptionError, match="class index 1 and label 'red' were both given"):
         client.explain(pictures[0], class_index=1, label="red")
+    for wrong in (1.5, [1.5, 1], np.array([0.0, 1.0]), [[1], [2]]):
+        with pytest.raises(OptionError, match=r"class .* was asked for: give a class index, an integer, or a label"):
+            client.explain(pictures[:2], class_index=wrong)
     with pytest.raises(OptionError, match="2 classes for 10 images: give one for all, or one for each"):
         client.explain(pictures, class_index=[1, 2])
     assert set(server.signatures_asked()) == {"describe"}

@@ -3,9 +3,7 @@
 import dataclasses
 import itertools
 import pickle
-import shutil
 import socket
-import subprocess
 import threading
 
 import grpc
@@ -15,46 +13,7 @@ from colour_server import Server
 from gradcam_client import Client, OptionError, ServerError, ServerUnavailable, Tls
 from gradcam_client.options import Connection
 
-with_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl on PATH to make certificates")
 
-
-def openssl(folder, *arguments):
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """`ca.pem`, and `server` and `client` of it, each a `.pem` and a `.key`; `stranger.pem` vouches for none."""
-    folder = tmp_path_factory.mktemp("certificates")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    for name in ("ca", "stranger"):
-        openssl(folder, "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for name in ("server", "client"):
-        openssl(folder, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signed_by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed_by, "-out", f"{name}.pem")
-    return folder
-
-
-@pytest.fixture
-def secure(certificates):
-    """Start a server that shows its certificate, and may ask for the caller's."""
-    running = []
-
-    def start(*, mutual):
-        own = [((certificates / "server.key").read_bytes(), (certificates / "server.pem").read_bytes())]
-        ca = (certificates / "ca.pem").read_bytes() if mutual else None
-        credentials = grpc.ssl_server_credentials(own, ca, require_client_auth=mutual)
-        running.append(Server("localhost:0", credentials))
-        return running[-1].target
-
-    yield start
-    for server in running:
-        server.stop()
-
-
-@with_openssl
 def test_a_server_is_known_by_its_certificate(connect, secure, certificates, pictures):
     target = secure(mutual=False)
     with connect(target, model="colours", tls=Tls.read(ca=certificates / "ca.pem")) as client:
@@ -64,7 +23,6 @@ def test_a_server_is_known_by_its_certificate(connect, secure, certificates, pic
             client.describe()
 
 
-@with_openssl
 def test_a_caller_is_known_by_its_certificate(connect, secure, certificates, pictures):
     target = secure(mutual=True)
     own = {"certificate": certificates / "client.pem", "key": certificates / "client.key"}

@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import io
 import struct
 import warnings
@@ -220,6 +221,22 @@ def test_every_form_that_pillow_reads_is_read(kind, tmp_path):
     pixels[:, :24], pixels[:, 24:] = (250, 10, 10), (10, 10, 250)
     file = tmp_path / f"picture.{kind.lower()}"
     Image.fromarray(pixels).save(file, kind)
+    for source in (file, file.read_bytes()):
+        found = np.asarray(images.read(source)).astype(int)
+        assert np.abs(found - pixels)[:, [*range(16), *range(32, 48)]].max() < 12
+
+
+def test_what_a_plugin_of_pillow_reads_is_read(tmp_path, monkeypatch):
+    plugin = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
+        monkeypatch.setattr(Image, registry, copy.copy(getattr(Image, registry)))
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:, :24], pixels[:, 24:] = (250, 10, 10), (10, 10, 250)
+    file = tmp_path / "picture.heic"
+    plugin.from_pillow(Image.fromarray(pixels)).save(file, quality=95)
+    with pytest.raises(ImageError, match=r"picture\.heic: is not an image that Pillow can read"):
+        images.read(file)
+    plugin.register_heif_opener()
     for source in (file, file.read_bytes()):
         found = np.asarray(images.read(source)).astype(int)
         assert np.abs(found - pixels)[:, [*range(16), *range(32, 48)]].max() < 12

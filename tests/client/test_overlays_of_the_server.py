@@ -59,6 +59,9 @@ def test_the_class_is_chosen_as_for_explain(client, server, pictures):
         assert codec.decode(server.requests[-1].inputs["class_index"]).tolist() == [index]
     with pytest.raises(UnknownClass, match="no class 'bleu': did you mean 'blue'"):
         client.overlay(pictures[0], label="bleu")
+    for several in ([], pictures[:2]):
+        with pytest.raises(ImageError, match="list given as image: give a path, bytes, Pillow image or uint8 array"):
+            client.overlay(several)
     with pytest.raises(OptionError, match="were both given"):
         client.overlay(pictures[0], label="red", class_index=0)
 

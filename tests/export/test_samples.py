@@ -77,6 +77,9 @@ def test_inputs_beside_images_of_a_folder_have_as_many_rows(tmp_path):
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(OptionError, match=r"no image among its files \(.*\.png"):
+        verification_inputs([spec(8, 8, 3)], tmp_path)
+    (tmp_path / "notes.png").write_text("none")
     with pytest.raises(OptionError, match="no readable image among its files"):
         verification_inputs([spec(8, 8, 3)], tmp_path)
 

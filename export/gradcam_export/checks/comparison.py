@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ class Check:
     def passed(self) -> bool:
         """Whether the difference is tolerable."""
         return self.largest_difference <= self.tolerance
+
+    def told(self, diagnosis: str | None) -> Check:
+        """Return the check with what its difference comes from, where that is known, behind its message."""
+        return replace(self, message=f"{self.message}: {diagnosis}") if diagnosis else self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,11 @@ def compare(name: str, found: Array, wanted: Array, tolerance: float, slack: Arr
         f"(difference {differences[where]:.3g}, tolerance {tolerance:.3g})"
     )
     return Check(name=name, tolerance=tolerance, largest_difference=float(differences[where]), message=message)
+
+
+def holds(name: str, message: str = "") -> Check:
+    """Return a check of something that either holds or not, and does."""
+    return Check(name=name, tolerance=0.0, largest_difference=0.0, message=message or name)
 
 
 def failed(name: str, message: str, tolerance: float = 0.0) -> Check:

@@ -48,9 +48,23 @@ class ExpectedHeatmaps:
         draws = [np.abs(self._normalised(method, draw) - wanted).max(axis=1) for draw in range(1, _DRAWS + 1)]
         return np.maximum(1.0, _MARGIN * np.max(draws, axis=0) / self.tolerance)
 
+    def check_peak(self, method: str, peak: Array) -> Check:
+        """Compare `heatmap_peak` `[rows]`, relative to the largest, with the formula's maxima before division."""
+        wanted, *draws = [
+            oracle.heatmap(method, self._evidence(method, draw)).max(axis=1) for draw in range(_DRAWS + 1)
+        ]
+        scale = wanted.max() or 1.0
+        known = np.max([np.abs(draw - wanted) for draw in draws], axis=0) / scale
+        slack = np.maximum(1.0, _MARGIN * known / self.tolerance)
+        return compare(f"heatmap_peak of {method}", peak / scale, wanted / scale, self.tolerance, slack)
+
+    def of(self, method: str) -> Array:
+        """Return the formula's heatmaps, 0..1, `[rows,P]`."""
+        return self._normalised(method, 0)
+
     def check(self, method: str, heatmap: Array) -> Check:
         """Compare heatmaps `[rows,*grid]` with the formula's."""
-        wanted = self._normalised(method, 0).reshape(len(heatmap), -1)
+        wanted = self.of(method).reshape(len(heatmap), -1)
         if wanted.size == heatmap.size:
             wanted = wanted.reshape(heatmap.shape)
         return compare(f"heatmap of {method}", heatmap, wanted, self.tolerance, self.slack(method))
@@ -67,13 +81,18 @@ class ExpectedHeatmaps:
         found = {name: self._expected.get(f"{method}/{name}", self._expected.get(name)) for name in names}
         random = np.random.default_rng(draw)
         return {
-            name: value[:rows] if name == "channels" or not draw else self._shaken(value[:rows], name, random)
+            name: value[:rows] if name == "channels" or not draw else self._shaken(value[:rows], name, method, random)
             for name, value in found.items()
             if value is not None
         }
 
-    def _shaken(self, value: Array, name: str, random: np.random.Generator) -> Array:
+    def _shaken(self, value: Array, name: str, method: str, random: np.random.Generator) -> Array:
         exact = value.astype(np.float64)
-        # A score is a sum of many terms, so its rounding is that of the largest score.
-        scale = np.abs(exact).max(initial=0.0) if name.endswith(("score", "scores")) else np.abs(exact)
-        return exact + self._rounding * scale * random.standard_normal(exact.shape)
+        scale = self._rounding * np.abs(exact)
+        if name.endswith(("score", "scores")):
+            # A score is a sum of many terms, so its rounding is that of the largest score; of altered inputs, what
+            # the network makes of the rounding of the masks, which may be far more.
+            measured = self._expected.get(f"{method}/score_rounding", np.zeros(len(exact)))
+            largest = self._rounding * np.abs(exact).max(initial=0.0)
+            scale = np.maximum(largest, measured.reshape(-1, *[1] * (exact.ndim - 1)))
+        return exact + scale * random.standard_normal(exact.shape)

@@ -31,9 +31,13 @@ def heatmap(method: str, evidence: Mapping[str, Array]) -> Array:
     Raises:
         KeyError: there is no such method, or its evidence is incomplete.
     """
-    formula = _FORMULAS[method]
+    return np.maximum(signed_map(method, evidence), 0)
+
+
+def signed_map(method: str, evidence: Mapping[str, Array]) -> Array:
+    """Return the same before ReLU."""
     exact = {name: value if name == "channels" else value.astype(np.float64) for name, value in evidence.items()}
-    return np.maximum(formula(exact), 0)
+    return _FORMULAS[method](exact)
 
 
 def _weighted(evidence: Mapping[str, Array], weights: Array) -> Array:
@@ -127,3 +131,6 @@ _FORMULAS: dict[str, Callable[[Mapping[str, Array]], Array]] = {
     "guided-gradcam-weights": _guided_gradcam_weights,
     "counterfactual": _counterfactual,
 }
+
+OF_GRADIENTS = ("gradcam", "gradcam++", "layercam", "hirescam", "xgradcam", "guided-gradcam-weights")
+"""Methods whose maps follow from features and the gradient of the class score."""

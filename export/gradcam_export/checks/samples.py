@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from gradcam_export.checks.pictures import check_takes_pictures, image_files, read_pixels
 from gradcam_export.errors import OptionError
 
 if TYPE_CHECKING:
@@ -18,67 +19,60 @@ Array = np.ndarray[Any, Any]
 COUNT = 4
 """Images a version is verified with, each for two classes."""
 
-_MODES = {1: "L", 3: "RGB"}
 
-
-def verification_inputs(specs: Sequence[Mapping[str, Any]], folder: str | Path | None) -> dict[str, Array]:
+def verification_inputs(
+    specs: Sequence[Mapping[str, Any]], folder: str | Path | None, count: int = COUNT
+) -> dict[str, Array]:
     """Return values `[B,...]` for each input of the signatures.
 
     Args:
         specs: `name`, `shape` and `dtype` of each input, the one that is explained first.
-        folder: holds image files for that one; the others get synthetic values.
+        folder: holds image files for that one, which are taken from all over it: often its parts are classes; the
+            others get synthetic values.
+        count: how many; fewer where the folder holds no more that can be read.
 
     Raises:
         OptionError: `folder` holds no readable image, or the classifier takes none that files hold.
     """
     main, *others = specs
-    if folder is None:
-        values = {main["name"]: _synthetic(main)}
-    elif main["dtype"] != "uint8":
-        raise OptionError(
-            f"{folder}: this classifier takes {main['dtype']} {main['shape']}, which no image file holds."
-        )
-    else:
-        values = {main["name"]: _images_in(Path(folder), main["shape"])}
-    count = len(values[main["name"]])
-    return values | {one["name"]: _synthetic(one)[:count] for one in others}
+    explained = _synthetic(main, count) if folder is None else _images_in(Path(folder), main, count)
+    return {main["name"]: explained} | {one["name"]: _synthetic(one, len(explained)) for one in others}
 
 
-def _images_in(folder: Path, shape: Sequence[int]) -> Array:
-    height, width, channels = shape
+def _images_in(folder: Path, spec: Mapping[str, Any], count: int) -> Array:
+    check_takes_pictures(spec)
     images: list[Array] = []
-    for path in sorted(folder.iterdir()):
+    paths = image_files(folder)
+    step = max(1, len(paths) // count)
+    for path in (path for start in range(step) for path in paths[start::step]):
         try:
-            with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image).convert(_MODES[channels])
-        except (UnidentifiedImageError, OSError):
+            images.append(read_pixels(path, spec))
+        except OptionError:
             continue
-        resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-        images.append(np.asarray(resized).reshape(shape))
-        if len(images) == COUNT:
+        if len(images) == count:
             break
     if not images:
         raise OptionError(f"{folder}: no readable image among its files.")
     return np.stack(images)
 
 
-def _synthetic(spec: Mapping[str, Any]) -> Array:
+def _synthetic(spec: Mapping[str, Any], count: int) -> Array:
     random = np.random.default_rng(0)
     shape = tuple(spec["shape"])
     if spec["dtype"] == "uint8":
-        return _clouds(shape, random)
+        return _clouds((count, *shape), random)
     if spec["dtype"] == "int32":
         # Of tokens no more is known than that there are two.
-        return random.integers(0, 2, (COUNT, *shape), np.int32)
-    return random.standard_normal((COUNT, *shape)).astype(np.float32)
+        return random.integers(0, 2, (count, *shape), np.int32)
+    return random.standard_normal((count, *shape)).astype(np.float32)
 
 
 def _clouds(shape: tuple[int, ...], random: np.random.Generator) -> Array:
     """Coloured clouds of growing detail: structure at several scales, other values in each image."""
-    height, width, channels = shape
-    images = np.empty((COUNT, *shape), np.uint8)
-    for index in range(COUNT):
-        cells = 3 * 2**index
+    count, height, width, channels = shape
+    images = np.empty(shape, np.uint8)
+    for index in range(count):
+        cells = 3 * 2 ** (index % COUNT)
         for channel in range(channels):
             cloud = Image.fromarray(random.integers(0, 256, (cells, cells), np.uint8))
             images[index, :, :, channel] = np.asarray(cloud.resize((width, height), Image.Resampling.BICUBIC))

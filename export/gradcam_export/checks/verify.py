@@ -7,27 +7,64 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from gradcam_export import contract
-from gradcam_export.checks.comparison import Array, Check, Report, compare, failed
+from gradcam_export.checks.behaviour import (
+    Explained,
+    check_batch_sizes,
+    check_determinism,
+    check_finite,
+    check_independence,
+    check_order,
+    check_score,
+    check_zero_maps,
+    limits_of,
+)
+from gradcam_export.checks.comparison import Array, Check, Report, failed, holds
+from gradcam_export.checks.digest import check_digest
 from gradcam_export.checks.files import check_description, check_labels, check_warmup
-from gradcam_export.checks.heatmaps import FLOAT32_TOLERANCE, ExpectedHeatmaps
-from gradcam_export.checks.stock_server import check_stock_server
-from gradcam_export.errors import VerificationError
+from gradcam_export.checks.footprint import check_memory, check_size, memory
+from gradcam_export.checks.isolation import check_isolation
+from gradcam_export.checks.packaging import check_packaging
+from gradcam_export.checks.served import ServedVersion
+from gradcam_export.checks.signatures import check_signatures
+from gradcam_export.checks.values import OWN, Comparison, own_values
+from gradcam_export.checks.version import read_manifest
+from gradcam_export.errors import VerificationError, VersionError
 from gradcam_export.savedmodel.session import LoadedVersion
-from gradcam_export.savedmodel.write import EXTRA_ASSETS, MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PREDICTION_TOLERANCE = 1e-5
-"""Largest difference of a probability; of other scores, relative to the largest."""
+    from gradcam_export.checks.served import Version
+
+_UNLOADABLE = "does not run in a Session, so no server can serve it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """How far a verification goes."""
+
+    thorough: bool = False
+    """Also what a build can do without: every batch size, concurrent callers, all of the warm-up, size and memory."""
+    server: str | None = None
+    """`HOST:PORT`: ask the version that is served there, instead of loading it."""
+    model_name: str = ""
+    """What that server calls the model."""
+    max_bytes: int | None = None
+    """The most bytes that the version may have on the disk."""
+    max_memory: int | None = None
+    """The most bytes of memory that loading and running it may take."""
+
+
+BUILD = Scope()
+"""What every build verifies before it publishes."""
 
 
 def verify_in_fresh_process(version: Path, expected: Path) -> Report:
@@ -36,23 +73,21 @@ def verify_in_fresh_process(version: Path, expected: Path) -> Report:
     Raises:
         VerificationError: a check failed, or the version does not load at all.
     """
+    return passed(report_of_fresh_process(version, expected, BUILD))
+
+
+def report_of_fresh_process(version: Path, expected: Path, scope: Scope) -> Report:
+    """Return what `verify` finds in another Python process; one that dies is a check that failed."""
     with tempfile.TemporaryDirectory() as directory:
         answer = Path(directory) / "report.json"
-        command = [
-            sys.executable,
-            "-m",
-            "gradcam_export.checks.verify",
-            str(version),
-            str(expected),
-            str(answer),
-        ]
+        arguments = [str(version), str(expected), json.dumps(asdict(scope)), str(answer)]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+        command = [sys.executable, "-m", "gradcam_export.checks.verify", *arguments]
         process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if process.returncode != 0:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-            raise VerificationError(f"{version.name} does not run in a Session, so no server can serve it: {last}")
-        checks = tuple(Check(**check) for check in json.loads(answer.read_text()))
-    return passed(Report(checks=checks))
+            return Report(checks=(failed("load", f"{version.name} {_UNLOADABLE}: {last}"),))
+        return Report(checks=tuple(Check(**check) for check in json.loads(answer.read_text())))
 
 
 def passed(report: Report) -> Report:
@@ -66,151 +101,120 @@ def passed(report: Report) -> Report:
     return report
 
 
-def verify(version: Path, expected: Mapping[str, Array]) -> Report:
+def verify(version: Path, expected: Mapping[str, Array], scope: Scope = BUILD) -> Report:
     """Compare every value that the version in `version` answers with what is expected.
 
     Args:
         version: directory of a SavedModel.
-        expected: values of the live model, as `gradcam_export.graph.live.live_values` names them.
+        expected: values of the live model, as `gradcam_export.graph.live.live_values` names them; of `inputs/NAME`
+            alone the version is held against itself.
+        scope: how far to go.
+
+    Raises:
+        VersionError: `version` is no published version, or the server has it not.
     """
-    stock = check_stock_server(version)
-    if not stock.passed:
-        # What the server cannot run may not run here either, and would say less.
-        return Report(checks=(stock,))
-    manifest = json.loads((version / EXTRA_ASSETS / MANIFEST_FILE).read_text())
-    first, *further = manifest["explanation"]["methods"]
-    heatmaps = ExpectedHeatmaps(expected)
-    inputs = {name.removeprefix("inputs/"): value for name, value in expected.items() if name.startswith("inputs/")}
-    chosen = inputs | {contract.CLASS_INDEX: expected["answered"]}
-    with LoadedVersion.load(version) as loaded:
-        asked = _rows(chosen, slice(heatmaps.rows(first)))
-        answer = loaded.run(contract.EXPLAIN, asked)
-        checks = (
-            stock,
-            *_predictions(loaded, inputs, expected),
-            heatmaps.check(first, answer[contract.HEATMAP]),
-            *(_further_heatmap(loaded, method, chosen, heatmaps) for method in further),
-            *_signatures(loaded, asked, answer, expected, heatmaps.slack(first)),
-            *_encoded(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
-            _independence(loaded, asked, answer, heatmaps.slack(first), _tolerance(expected)),
-            _finite(answer),
-            check_labels(answer, version),
-            check_description(loaded, version),
-            check_warmup(loaded, version),
-        )
+    manifest = read_manifest(version)
+    # What contradicts itself in the files may not run here, and would say less if it did.
+    checks = check_packaging(version, manifest)
+    if not all(check.passed for check in checks):
+        return Report(checks=checks)
+    before = memory()
+    try:
+        loaded = _opened(version, scope)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        return Report(checks=(*checks, failed("load", f"{version.name} {_UNLOADABLE}: {_reason(error)}")))
+    with loaded:
+        found = _found(loaded, version, manifest, expected, scope)
+        checks = (*checks, *_guarded(found))
+    if scope.thorough:
+        # A build writes the digests when it has verified what they are of.
+        checks = (*checks, check_digest(version, manifest), check_size(version, scope.max_bytes))
+    if scope.thorough and scope.server is None:
+        checks = (*checks, check_memory(before, scope.max_memory))
     return Report(checks=checks)
 
 
-def _rows(values: Mapping[str, Array], rows: slice | list[int] | Array) -> dict[str, Array]:
-    return {name: value[rows] for name, value in values.items()}
+def _opened(version: Path, scope: Scope) -> LoadedVersion | ServedVersion:
+    if scope.server is None:
+        return LoadedVersion.load(version)
+    number = int(version.name) if version.name.isdigit() else None
+    return ServedVersion(scope.server, scope.model_name, number)
 
 
-def _tolerance(expected: Mapping[str, Array]) -> float:
-    """Largest difference of a score: of a probability, and relative to the largest of other scores."""
-    return max(PREDICTION_TOLERANCE, float(expected["rounding"])) * max(
-        1.0, float(np.abs(expected["predictions"]).max())
+def _found(
+    loaded: Version, version: Path, manifest: Mapping[str, Any], expected: Mapping[str, Array], scope: Scope
+) -> Iterator[Check]:
+    """Yield what running the version shows."""
+    if scope.server is not None:
+        yield check_signatures(loaded.signatures, manifest)
+    if "predictions" not in expected:
+        inputs = {name.removeprefix("inputs/"): expected[name] for name in expected if name.startswith("inputs/")}
+        expected = own_values(loaded, inputs, manifest)
+    comparison = Comparison(loaded, version, manifest, expected)
+    explained = comparison.explained()
+    yield from comparison.checks(explained)
+    yield check_independence(loaded, explained)
+    yield check_finite(explained.answer)
+    yield check_score(explained.answer, manifest["labels"], contract.EXPLAIN)
+    # Methods that ask again take a forward pass a channel: a build would wait for minutes.
+    costly = manifest["explanation"]["method"] not in manifest["batching"]["methods"]
+    yield check_zero_maps(loaded, explained, rows=0 if costly else 2)
+    if scope.thorough or not costly:
+        yield check_determinism(loaded, explained)
+        yield _check_order(loaded, explained, manifest)
+    yield check_labels(explained.answer, version)
+    yield check_description(loaded, version)
+    yield check_warmup(loaded, version, manifest, whole=scope.thorough)
+    if scope.thorough:
+        yield from _thorough(loaded, explained, manifest, scope)
+    if OWN in expected:
+        return
+    if "digest" in expected:
+        yield _check_model(str(expected["digest"]), manifest)
+
+
+def _check_order(loaded: Version, explained: Explained, manifest: Mapping[str, Any]) -> Check:
+    one = {name: value[:1] for name, value in explained.asked.items() if name != contract.CLASS_INDEX}
+    return check_order(loaded.run(contract.TOP_K, one), manifest["labels"])
+
+
+def _thorough(loaded: Version, explained: Explained, manifest: Mapping[str, Any], scope: Scope) -> Iterator[Check]:
+    batches = scope.server is not None and manifest["batching"]["mode"] == "server"
+    yield check_batch_sizes(loaded, explained, limits_of(manifest, above=not batches))
+    yield check_isolation(loaded, explained, manifest)
+
+
+def _check_model(digest: str, manifest: Mapping[str, Any]) -> Check:
+    said = manifest["model"]["digest"]
+    if said == digest:
+        return holds("model digest")
+    return failed(
+        "model digest",
+        f"the manifest is of another model: it names the weights {said[:19]}…, and those of the model given are "
+        f"{digest[:19]}…",
     )
 
 
-def _predictions(loaded: LoadedVersion, inputs: Mapping[str, Array], expected: Mapping[str, Array]) -> Iterator[Check]:
-    answer, tolerance = loaded.run(contract.PREDICT, inputs), _tolerance(expected)
-    yield compare("predictions", answer[contract.PREDICTIONS], expected["predictions"], tolerance)
-    if expected["predictions"].shape[1] > 1:
-        # Of classes that score alike within that, either may be the predicted one.
-        chosen = np.take_along_axis(expected["predictions"], answer[contract.CLASS_INDEX][:, None], axis=1)[:, 0]
-        yield compare("score of class_index", chosen, expected["predictions"].max(axis=1), 2 * tolerance)
+def _guarded(checks: Iterator[Check]) -> Iterator[Check]:
+    """Yield checks up to the first that the version cannot even answer, and that as one that failed."""
+    try:
+        yield from checks
+    except (KeyError, ValueError, tf.errors.OpError) as error:
+        yield failed("run", f"the version refuses a good request: {_reason(error)}")
 
 
-def _further_heatmap(
-    loaded: LoadedVersion, method: str, chosen: Mapping[str, Array], heatmaps: ExpectedHeatmaps
-) -> Check:
-    asked = _rows(chosen, slice(heatmaps.rows(method)))
-    answer = loaded.run(contract.explain_signature(method), asked, [contract.HEATMAP])
-    return heatmaps.check(method, answer[contract.HEATMAP])
-
-
-def _signatures(
-    loaded: LoadedVersion,
-    asked: Mapping[str, Array],
-    explained: Mapping[str, Array],
-    expected: Mapping[str, Array],
-    slack: Array,
-) -> Iterator[Check]:
-    """Compare the signatures that take no class with `explain` of the predicted one."""
-    inputs = {name: value for name, value in asked.items() if name != contract.CLASS_INDEX}
-    predicted = expected["asked"][: len(slack)] == contract.PREDICTED_CLASS
-    top = loaded.run(contract.TOP_K, _rows(inputs, predicted))
-    answers = {
-        contract.SERVING_DEFAULT: loaded.run(contract.SERVING_DEFAULT, _rows(inputs, predicted)),
-        contract.PREDICT: loaded.run(contract.PREDICT, _rows(inputs, predicted)),
-        contract.TOP_K: {name: top[name] if name == contract.PREDICTIONS else top[name][:, 0] for name in top},
-    }
-    for signature, answer in answers.items():
-        # Rounding may settle a tie otherwise than in the live model: then it is another class that is explained.
-        same = answer[contract.CLASS_INDEX] == asked[contract.CLASS_INDEX][predicted]
-        for name, value in answer.items():
-            wanted = explained[name][predicted][same]
-            yield _alike(f"{signature}.{name}", value[same], wanted, slack[predicted][same], _tolerance(expected))
-
-
-def _encoded(
-    loaded: LoadedVersion, asked: Mapping[str, Array], explained: Mapping[str, Array], slack: Array, tolerance: float
-) -> Iterator[Check]:
-    """Compare the explanation of files that lose nothing with that of their pixels."""
-    if contract.EXPLAIN_BYTES in loaded.signatures:
-        files = [tf.io.encode_png(image).numpy() for image in asked[contract.IMAGES]]
-        inputs = {contract.IMAGE_BYTES: np.array(files, object), contract.CLASS_INDEX: asked[contract.CLASS_INDEX]}
-        for name, value in loaded.run(contract.EXPLAIN_BYTES, inputs).items():
-            yield _alike(f"{contract.EXPLAIN_BYTES}.{name}", value, explained[name], slack, tolerance)
-
-
-def _independence(
-    loaded: LoadedVersion, asked: Mapping[str, Array], together: Mapping[str, Array], slack: Array, tolerance: float
-) -> Check:
-    """Compare each row of the batch with the same row alone, and in reversed order."""
-    count = len(slack)
-    orders = [[row] for row in range(count)] + [list(range(count))[::-1]]
-    checks = []
-    for order in orders if count > 1 else ():
-        kind = "alone" if len(order) == 1 else "in another order"
-        for name, value in loaded.run(contract.EXPLAIN, _rows(asked, order)).items():
-            place = f"{name} of image {order[0]} {kind}"
-            checks.append(_alike(place, value, together[name][order], slack[order], tolerance))
-    if not checks:
-        return Check(name="row_independence", tolerance=0.0, largest_difference=0.0, message="a single row")
-    worst = max(checks, key=lambda check: (not check.passed, check.largest_difference))
-    return Check(
-        name="row_independence",
-        tolerance=worst.tolerance,
-        largest_difference=worst.largest_difference,
-        message=f"rows depend on each other: {worst.message}",
-    )
-
-
-def _alike(name: str, found: Array, wanted: Array, slack: Array, tolerance: float) -> Check:
-    """Compare two answers of one version."""
-    if contract.HEATMAP_PEAK in name:
-        return compare(name, found, wanted, tolerance * max(1.0, float(np.abs(wanted).max(initial=0.0))), slack)
-    if contract.HEATMAP in name:
-        return compare(name, found, wanted, max(FLOAT32_TOLERANCE, tolerance), slack)
-    return compare(name, found, wanted, tolerance if wanted.dtype.kind == "f" else 0.0)
-
-
-def _finite(answer: Mapping[str, Array]) -> Check:
-    for name, value in answer.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            return failed("finite", f"{name} has {np.count_nonzero(~np.isfinite(value))} values that are not finite")
-    heatmap = answer[contract.HEATMAP]
-    if heatmap.min() < 0 or heatmap.max() > 1:
-        return failed("finite", f"heatmap spans {heatmap.min()}..{heatmap.max()} instead of 0..1")
-    return Check(name="finite", tolerance=0.0, largest_difference=0.0, message="finite")
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _main() -> None:
-    version, expected, answer = (Path(argument) for argument in sys.argv[1:])
-    with np.load(expected) as values:
-        report = verify(version, values)
-    answer.write_text(json.dumps([asdict(check) for check in report.checks]))
+    version, expected, scope, answer = sys.argv[1:]
+    try:
+        with np.load(expected) as values:
+            report = verify(Path(version), values, Scope(**json.loads(scope)))
+    except VersionError as error:
+        report = Report(checks=(failed("version", str(error)),))
+    Path(answer).write_text(json.dumps([asdict(check) for check in report.checks]))
 
 
 if __name__ == "__main__":

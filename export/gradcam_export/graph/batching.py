@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +78,21 @@ def _random_key() -> tf.Tensor:
     )
 
 
-def queue_of(options: ExportOptions, manifest: Manifest) -> BatchQueue | None:
-    """Return how the graph merges rows; `None` where the server does, or nobody."""
+def queue_of(options: ExportOptions, manifest: Manifest, content: str) -> BatchQueue | None:
+    """Return how the graph merges rows; `None` where the server does, or nobody.
+
+    Args:
+        options: of the export.
+        manifest: of the version.
+        content: tells what the queue's rows are computed with from everything else.
+    """
     if options.batching != "in-graph":
         return None
-    # Two models, or versions, under one name would read each other's rows; two exports of one model may share it.
-    told = json.dumps([manifest.model["name"], manifest.model["digest"], manifest.input, manifest.explanation])
+    # Two models, or versions, under one name would read each other's rows; only where they compute the same, by the
+    # same code and weights, may they share it. The weights of the source alone would not tell one preprocessing, or
+    # one precision, from another.
+    model = {name: manifest.model[name] for name in ("name", "digest")}
+    told = json.dumps([content, json.loads(replace(manifest, model=model).to_json())])
     return BatchQueue(
         timeout_micros=options.batch_timeout_micros,
         threads=options.batch_threads,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from gradcam_export import contract
 from gradcam_export.errors import OptionError
 from gradcam_export.graph.averages import average_kernels
 from gradcam_export.graph.editing import EditableGraph, producer_name, set_constant, set_placeholder
 from gradcam_export.graph.grappler import optimize
 from gradcam_export.graph.one_hot import select_columns
+from gradcam_export.graph.precision import compute_in_half
 from gradcam_export.graph.scales import fold_scales, merge_additions
 from gradcam_export.graph.slices import standard_slice_updates
 from gradcam_export.graph.weight_operations import drop_round_trips, fold_weight_operations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from gradcam_export.graph.explain import ExplainedClassifier
-    from gradcam_export.options import WeightStorage
+    from gradcam_export.options import Precision, WeightStorage
 
 SMALL_WEIGHT = 8192
 """Elements up to which a weight lies in the graph while it is folded: biases and statistics do, kernels do not."""
@@ -54,11 +56,13 @@ class FoldedClassifier:
         return sorted({node.op for node in self.graph_def.node})
 
 
-def fold(explained: ExplainedClassifier, storage: WeightStorage = "variables") -> FoldedClassifier:
+def fold(
+    explained: ExplainedClassifier, storage: WeightStorage = "variables", precision: Precision = "float32"
+) -> FoldedClassifier:
     """Fold `explained`, with its weights left as variables or put in as constants.
 
     Raises:
-        OptionError: the weights are too large to be constants of a graph.
+        OptionError: the weights are too large to be constants of a graph, or no layer can compute in `precision`.
     """
     inputs = {name: tensor.name for name, tensor in explained.inputs.items()}
     outputs = {name: tensor.name for name, tensor in explained.outputs.items()}
@@ -76,6 +80,8 @@ def fold(explained: ExplainedClassifier, storage: WeightStorage = "variables") -
     while fold_scales(graph) + merge_additions(graph) + drop_round_trips(graph):
         pass
     select_columns(graph)
+    if precision != "float32":
+        compute_in_half(graph, precision, outputs[contract.PREDICTIONS])
     graph_def = optimize(graph.graph_def, kept, ["constfold", "dependency"])
     _drop_unread_weights(graph_def, weights)
     if storage == "variables":

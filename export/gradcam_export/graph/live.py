@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +11,15 @@ import tensorflow as tf
 from gradcam_export import contract
 from gradcam_export.errors import ExplanationError
 from gradcam_export.graph.explain import make_choice, resolved_class
-from gradcam_export.graph.rescoring import interpolation
+from gradcam_export.graph.live_rescoring import LiveRescorer
 from gradcam_export.graph.trace import forward, inlined, input_specs
 from gradcam_export.methods import METHODS, CamMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gradcam_export.graph.explain import Choice
-    from gradcam_export.graph.layout import Layout
     from gradcam_export.graph.trace import Classifier, ForwardPass
-    from gradcam_export.keras_model.inputs import ModelInput
     from gradcam_export.options import ExportOptions
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +27,6 @@ Values = dict[str, Array]
 
 RESCORED_ROWS = 1
 """How many images the methods that ask again are verified with: each takes a forward pass a channel."""
-RESCORED_AT_ONCE = 16
 
 _ROUNDING = {"float16": 2e-3, "bfloat16": 1e-2}
 """Relative error of a deep network's features, which cancellation in a map magnifies; of other types 1e-5."""
@@ -49,19 +47,48 @@ def live_values(classifier: Classifier, inputs: Values, options: ExportOptions) 
         By name: the inputs (`inputs/NAME`) and the classes `asked` for; `class_index` `[B]` and `predictions` `[B,N]`
         answered; `features` `[B,P,K]`; `gradients` `[B,P,K]` of the class score and `METHOD/gradients` of a method with
         a direction of its own; of methods that ask again, for the first `RESCORED_ROWS` images, `METHOD/channels` and
-        `METHOD/channel_scores` `[rows,n]` and `METHOD/score` `[rows]`; and `rounding`, the relative error of the float
-        type that the features were computed in.
+        `METHOD/channel_scores` `[rows,n]`, `METHOD/score` `[rows]` and `METHOD/score_rounding` `[rows]`, by how much
+        such scores differ when what was altered is shaken by its rounding; and `rounding`, the relative error of the
+        float type that the features were computed in, or the version computes them in, whichever is larger.
 
     Raises:
         ExplanationError: this machine cannot run the model or its gradients (grouped convolutions have none on CPUs).
     """
-    try:
+    with _naming_obstacles(classifier.model.name):
         return _values(_LiveClassifier(classifier, options), inputs)
+
+
+def live_rows(classifier: Classifier, inputs: Values, options: ExportOptions) -> Iterator[Values]:
+    """Run the live model on one row of `inputs` after the other, for the predicted class.
+
+    Args:
+        classifier: its own variables in use.
+        inputs: `[n,...]` by the signatures' names.
+        options: what is explained.
+
+    Yields:
+        Of each row `answered`, `features`, `gradients`, `METHOD/gradients` and `rounding`, as `live_values` names them.
+
+    Raises:
+        ExplanationError: as `live_values`.
+    """
+    with _naming_obstacles(classifier.model.name):
+        live = _LiveClassifier(classifier, options)
+        for row in range(len(next(iter(inputs.values())))):
+            one = {name: value[[row]] for name, value in inputs.items()}
+            found = live.run(one, np.array([contract.PREDICTED_CLASS], np.int32))
+            yield {name: found[name] for name in found if name not in _INNER} | {"rounding": live.rounding}
+
+
+@contextmanager
+def _naming_obstacles(model: str) -> Iterator[None]:
+    try:
+        yield
     except tf.errors.OpError as error:
         # The first line says that a graph failed, and a traceback follows; the reason comes last, before the node.
         reason = [line for line in error.message.splitlines() if line.strip() and "[[{{" not in line][-1].strip()
         raise ExplanationError(
-            f"{classifier.model.name!r} does not run on this machine with its gradients: {reason} "
+            f"{model!r} does not run on this machine with its gradients: {reason} "
             "Choose a later layer with --layer, or export where it runs."
         ) from error
 
@@ -74,12 +101,13 @@ def _values(live: _LiveClassifier, inputs: Values) -> Values:
     second = live.run(inputs, other)
     values = {name: np.concatenate([first[name], second[name]]) for name in first if name not in _INNER}
     values["asked"] = np.concatenate([predicted, other])
-    values["rounding"] = np.array(_ROUNDING.get(live.choice.target.feature_map.tensor.dtype.name, 1e-5))
+    values["rounding"] = live.rounding
     values |= {f"inputs/{name}": np.concatenate([value, value]) for name, value in inputs.items()}
     few = {name: value[:RESCORED_ROWS] for name, value in first.items()}
     for method in live.choice.methods:
         if METHODS[method].alters:
-            found = _rescored(live, method, few, {name: value[:RESCORED_ROWS] for name, value in inputs.items()})
+            of_few = {name: value[:RESCORED_ROWS] for name, value in inputs.items()}
+            found = live.rescorer.rescored(method, few, of_few)
             values |= {f"{method}/{name}": value for name, value in found.items()}
     return values
 
@@ -88,7 +116,7 @@ class _LiveClassifier:
     """The live model's forward pass, entered at its inputs, at what the model gets, or at the feature map."""
 
     def __init__(self, classifier: Classifier, options: ExportOptions) -> None:
-        self.inputs = classifier.inputs
+        self.inputs, self._precision = classifier.inputs, options.precision
         self._specs = input_specs(classifier.inputs)
         self._beside: dict[str, list[str]] = {}
         classes = tf.TensorSpec([None], tf.int32)
@@ -101,6 +129,18 @@ class _LiveClassifier:
         with inlined():
             self._run = explain.get_concrete_function()
             self._from = self._entries(classifier, options) if self.choice.asks_again else {}
+
+    @property
+    def rescorer(self) -> LiveRescorer:
+        """What asks it again."""
+        layout, main = self.choice.layout, self.inputs.main
+        return LiveRescorer(scores=self.scores, layout=layout, main=main, rounding=float(self.rounding))
+
+    @property
+    def rounding(self) -> Array:
+        """Relative error of the features, in the model or in the version, whichever is coarser."""
+        types = (self.choice.target.feature_map.tensor.dtype.name, self._precision)
+        return np.array(max(_ROUNDING.get(one, 1e-5) for one in types))
 
     def _entries(self, classifier: Classifier, options: ExportOptions) -> dict[str, Callable[..., tf.Tensor]]:
         """Return the explained scores as functions of an inner tensor and the inputs beside it."""
@@ -162,48 +202,6 @@ def gradients_of(method: str) -> str:
     """Return the name of the gradients that a method takes: its own, where it has a direction of its own."""
     own = type(METHODS[method]).direction is not CamMethod.direction
     return f"{method}/gradients" if own else "gradients"
-
-
-def _rescored(live: _LiveClassifier, method: str, values: Values, inputs: Values) -> Values:
-    """Ask the live model again, one image after the other, in numpy and plainly."""
-    features, direction = values["features"].astype(np.float64), values["direction"]
-    alters = METHODS[method].alters
-    count = getattr(METHODS[method], "channels", features.shape[-1])
-    channels = np.argsort(-features.std(axis=1), axis=1, kind="stable")[:, :count]
-    if alters == "features":
-        channels.sort(axis=1)
-    scores = np.zeros(channels.shape)
-    for row, of_row in enumerate(channels):
-        one = {name: value[[row]] for name, value in inputs.items()}
-        for first in range(0, len(of_row), RESCORED_AT_ONCE):
-            part = of_row[first : first + RESCORED_AT_ONCE]
-            if alters == "features":
-                start, altered = "feature_map", _without(values["feature_map"][row], part, live.choice.layout)
-            else:
-                start = "model_input"
-                masks = _masks(features[row][:, part].T, live.choice.layout, live.inputs.main)
-                altered = (values["model_input"][row] * masks).astype(values["model_input"].dtype)
-            scores[row, first : first + len(part)] = live.scores(start, altered, one) @ direction[row]
-    score = np.einsum("bn,bn->b", values["scores"].astype(np.float64), direction)
-    return {"channels": channels, "channel_scores": scores, "score": score}
-
-
-def _without(feature_map: Array, channels: Array, layout: Layout) -> Array:
-    altered = np.repeat(feature_map[np.newaxis], len(channels), axis=0)
-    for one, channel in zip(altered, channels, strict=True):
-        one[(channel,) if layout.channels_first else (..., channel)] = 0
-    return altered
-
-
-def _masks(maps: Array, layout: Layout, main: ModelInput) -> Array:
-    """Upsample maps `[n,P]`, bring each to 0..1, and give it the model input's axes."""
-    masks = maps.reshape(-1, *layout.grid)
-    for axis, size in enumerate(main.size, start=1):
-        masks = np.moveaxis(np.tensordot(masks, interpolation(masks.shape[axis], size), (axis, 1)), -1, axis)
-    flat = masks.reshape(len(maps), -1)
-    low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-    scaled = (flat - low) / np.where(high > low, high - low, np.inf)
-    return np.expand_dims(scaled.reshape(masks.shape), 1 if main.channels_first else -1)
 
 
 def _second_best(predictions: Array, *, binary: bool) -> Array:

@@ -41,7 +41,8 @@ class LoadedClassifier:
     def digest(self) -> str:
         """Return `sha256:…` over the names and values of all weights."""
         sha = hashlib.sha256()
-        for variable in self.model.variables:
+        # Not `variables`: the state of a Dropout's generator is another one after each loading.
+        for variable in self.model.weights:
             sha.update(getattr(variable, "path", variable.name).encode())
             # As bytes: bfloat16 is no format that a buffer knows.
             sha.update(np.ascontiguousarray(variable.numpy()).reshape(-1).view(np.uint8).data)

@@ -80,6 +80,27 @@ class BasePath(ABC):
         if version in numbers:
             raise self._exists(version)
 
+    def last_number(self) -> int | None:
+        """Return the highest number of a finished version.
+
+        Raises:
+            PublishError: this place cannot be read.
+        """
+        finished = (number for number in sorted(self._numbers(), reverse=True) if self._is_finished(number))
+        return next(finished, None)
+
+    @abstractmethod
+    def fetch(self, number: int, directory: Path) -> None:
+        """Copy that version to the local `directory`, which does not exist yet.
+
+        Raises:
+            PublishError: it cannot be read, or not be written there.
+        """
+
+    @abstractmethod
+    def _is_finished(self, number: int) -> bool:
+        """Tell whether that version holds a `saved_model.pb`, which is put in place last."""
+
     @abstractmethod
     def _numbers(self) -> set[int]:
         """Return the numbers that are taken."""

@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcam_export.savedmodel.base_path import UNPUBLISHED, BasePath, files_of, numbers_among, reported
+from gradcam_export.savedmodel.base_path import (
+    SAVED_MODEL_FILE,
+    UNPUBLISHED,
+    BasePath,
+    files_of,
+    numbers_among,
+    reported,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +59,14 @@ class LocalBasePath(BasePath):
                     self._files.makedirs(str((copy / name).parent), exist_ok=True)
                     self._files.put_file(str(directory / name), str(copy / name))
             return self.publish(copy, version)
+
+    def fetch(self, number: int, directory: Path) -> None:
+        """Copy the version's folder."""
+        with reported(f"{self._path}/{number}: cannot be copied to {directory}"):
+            shutil.copytree(self._path / str(number), directory)
+
+    def _is_finished(self, number: int) -> bool:
+        return (self._path / str(number) / SAVED_MODEL_FILE).is_file()
 
     def _rename(self, directory: Path, number: int) -> str:
         published = self._path / str(number)

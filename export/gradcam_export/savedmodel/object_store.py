@@ -71,6 +71,15 @@ class ObjectStoreBasePath(BasePath):
         """Do the same: an upload leaves the directory where it is."""
         return self.publish(directory, version)
 
+    def fetch(self, number: int, directory: Path) -> None:
+        """Download the version's objects."""
+        with reported(f"{self.location}/{number}: cannot be copied to {directory}"):
+            self._files.get(f"{self._path}/{number}/", f"{directory}/", recursive=True)
+
+    def _is_finished(self, number: int) -> bool:
+        with reported(f"{self.location}: cannot be read"):
+            return bool(self._files.isfile(f"{self._path}/{number}/{SAVED_MODEL_FILE}"))
+
     def _copy(self, staged: str, names: list[str], number: int) -> str:
         with self._held(number), ExitStack() as undo, reported(f"{self.location}/{number}: cannot be put in place"):
             if number in self._numbers():

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from tensorflow.core.protobuf import saved_model_pb2
 
+from gradcam_export.savedmodel.base_path import SAVED_MODEL_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
-
-SAVED_MODEL_FILE = "saved_model.pb"
 
 
 def separate_outputs(directory: Path, signatures: Collection[str]) -> None:
@@ -25,6 +25,8 @@ def separate_outputs(directory: Path, signatures: Collection[str]) -> None:
         directory: of the SavedModel.
         signatures: whose outputs these are.
     """
+    if not signatures:
+        return
     path = directory / SAVED_MODEL_FILE
     saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta_graph in saved_model.meta_graphs:
@@ -33,4 +35,4 @@ def separate_outputs(directory: Path, signatures: Collection[str]) -> None:
                 node = meta_graph.graph_def.node.add(name=f"{name}/{key}", op="Identity", input=[info.name])
                 node.attr["T"].type = info.dtype
                 info.name = f"{node.name}:0"
-    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+    path.write_bytes(saved_model.SerializeToString())

@@ -36,7 +36,8 @@ def write_warmup(path: Path, manifest: Manifest) -> None:
                 request.model_spec.signature_name = signature
                 for name, value in inputs.items():
                     request.inputs[name].CopyFrom(_tensor(value))
-                writer.write(log.SerializeToString())
+                # A map has no order of its own.
+                writer.write(log.SerializeToString(deterministic=True))
 
 
 def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:

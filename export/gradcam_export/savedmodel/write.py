@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from gradcam_export import contract
+from gradcam_export.savedmodel.canonical import make_reproducible
 from gradcam_export.savedmodel.outputs import separate_outputs
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def write_saved_model(classifier: tf.Module, directory: Path) -> None:
     with _quiet():
         tf.saved_model.save(classifier, str(directory), signatures=classifier.signatures(), options=options)
     separate_outputs(directory, classifier.costly())
+    make_reproducible(directory)
 
 
 @contextmanager
