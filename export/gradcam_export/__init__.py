@@ -16,10 +16,12 @@ from gradcam_export.errors import (
     UnsupportedHead,
     UnsupportedOperation,
     VerificationError,
+    VersionError,
 )
 from gradcam_export.options import ExportOptions
 
 if TYPE_CHECKING:
+    from gradcam_export.callback import ExportBest
     from gradcam_export.export import PublishedVersion, export_classifier
     from gradcam_export.inspection import Inspection, inspect_classifier
     from gradcam_export.module import ExplainableClassifier
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ExplainableClassifier",
     "ExplanationError",
+    "ExportBest",
     "ExportOptions",
     "GradcamExportError",
     "Inspection",
@@ -42,6 +45,7 @@ __all__ = [
     "UnsupportedHead",
     "UnsupportedOperation",
     "VerificationError",
+    "VersionError",
     "export_classifier",
     "inspect_classifier",
     "publish_version",
@@ -49,6 +53,7 @@ __all__ = [
 
 _ON_DEMAND = {
     "ExplainableClassifier": "module",
+    "ExportBest": "callback",
     "Inspection": "inspection",
     "PublishedVersion": "export",
     "export_classifier": "export",

@@ -69,6 +69,10 @@ def _build(parsed: argparse.Namespace) -> None:
         **_model_options(parsed),
         **_export_options(parsed),
     )
+    if parsed.sbom:
+        from gradcam_export.savedmodel.bill_of_materials import write_bill_of_materials
+
+        write_bill_of_materials(published.manifest, parsed.sbom)
     explanation = published.manifest.explanation
     grid = "×".join(map(str, explanation["grid"]))
     _say(f"explains {explanation['layer']} ({grid}) with {', '.join(explanation['methods'])}")

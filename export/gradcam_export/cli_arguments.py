@@ -77,6 +77,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-image-bytes", type=int, default=20_000_000, metavar="N", help="of an encoded image; 0: takes none")
     add("--max-image-pixels", type=int, default=40_000_000, metavar="N", help="of an encoded image, by its header")
     add("--images", type=Path, metavar="DIR", help="images to verify with, instead of synthetic ones")
+    add("--sbom", type=Path, metavar="FILE", help="write what the version was made with, as CycloneDX JSON")
     add("--version", type=int, metavar="N", help="version number, instead of the next free one")
 
 

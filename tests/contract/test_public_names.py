@@ -23,11 +23,19 @@ SERVER_OPTIONS = (
 )
 MANY_OPTIONS = f"[--json] [--concurrency N] {SERVER_OPTIONS}"
 EXPORT_COMMANDS = {
-    "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] [--batching {{in-graph,server,none}}] "
+    "build": f"{MODEL_OPTIONS} [--chunk N] [--weights {{variables,constants}}] "
+    "[--precision {float32,bfloat16,float16}] [--batching {in-graph,server,none}] "
     "[--max-batch-size N] [--batch-timeout-micros N] [--batch-threads N] [--allowed-batch-sizes N,N,…] "
-    "[--max-image-bytes N] [--max-image-pixels N] [--images DIR] [--version N] MODEL BASE_PATH",
+    "[--max-image-bytes N] [--max-image-pixels N] [--images DIR] [--sbom FILE] [--version N] MODEL BASE_PATH",
     "inspect": f"{MODEL_OPTIONS} [--json] MODEL",
     "publish": "[--version N] VERSION_DIR TARGET",
+    "verify": "[--model MODEL] [--images DIR] [--labels FILE] [--server HOST:PORT] [--model-name NAME] [--max-bytes N] "
+    "[--max-memory N] [--report FILE.json] [--markdown FILE] [--preprocessing MODE] [--image-size HxW] [--layer NAME] "
+    "[--output NAME] [--factory-arg NAME=VALUE] [--no-safe-mode] VERSION_DIR",
+    "compare": "--images DIR [--max-flips FRACTION] [--max-score-drift X] [--min-iou X] [--min-correlation X] "
+    "[--max-shift X] [--per-class] [--batch-size N] [--report FILE.json] [--markdown FILE] [--html FILE] OLD NEW",
+    "evaluate": f"--images DIR [--boxes FILE] [--masks DIR] [--method {{{','.join(METHODS)}}}] [--batch-size N] "
+    "[--steps N] [--limit N] [--report FILE.json] [--markdown FILE] [--html FILE] VERSION_DIR",
     "serve": "[--model-name NAME] [--model-config-file FILE] [--model-config-file-poll-wait-seconds S] "
     "[--allow-version-labels-for-unavailable-models] [--host HOST] [--port PORT] [--rest-port PORT] "
     "[--ssl-config-file FILE] [--monitoring-config-file FILE] [BASE_PATH]",
@@ -51,6 +59,7 @@ def test_the_exporters_public_names_are_these():
     assert sorted(gradcam_export.__all__) == [
         "ExplainableClassifier",
         "ExplanationError",
+        "ExportBest",
         "ExportOptions",
         "GradcamExportError",
         "Inspection",
@@ -65,6 +74,7 @@ def test_the_exporters_public_names_are_these():
         "UnsupportedHead",
         "UnsupportedOperation",
         "VerificationError",
+        "VersionError",
         "export_classifier",
         "inspect_classifier",
         "publish_version",

@@ -21,6 +21,7 @@ import grpc
 import pytest
 import tensorflow as tf
 from gradcam_export.server import EmbeddedServer, ServedModel
+from reloaded_server import addresses_told, reloaded
 from tensorflow_serving.apis import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _no_model_server() -> str:
-    if shutil.which("tensorflow_model_server"):
+    if addresses_told() or shutil.which("tensorflow_model_server"):
         return ""
     if not shutil.which("docker"):
         return "neither tensorflow_model_server nor docker is on PATH"
@@ -78,7 +79,18 @@ def _no_model_server() -> str:
     return refusal and f"no tensorflow_model_server on PATH, and {refusal}"
 
 
+@contextlib.contextmanager
+def _told(base_path: Path, name: str) -> Iterator[Addresses]:
+    """A server that somebody else started."""
+    addresses = addresses_told()
+    assert addresses is not None
+    with reloaded(addresses, base_path, name):
+        yield Addresses(*addresses)
+
+
 def _model_server() -> Callable[[Path, str], contextlib.AbstractContextManager[Addresses]]:
+    if addresses_told():
+        return _told
     if shutil.which("tensorflow_model_server"):
         return _binary
     if refusal := _no_image():

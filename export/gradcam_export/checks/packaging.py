@@ -131,7 +131,9 @@ def _contradictions(meta_graph: Any, manifest: Mapping[str, Any]) -> Iterator[st
     absent = sorted(set(manifest["ops"]) - operations)
     if absent:
         yield f"the manifest names operations that the graph has not ({', '.join(absent)}): it is that of another model"
-    if manifest["weights"] == "constants" and "VarHandleOp" in operations:
+    # What a table's file is called is a variable too, of type string.
+    variables = any(tf.as_dtype(n.attr["dtype"].type).is_floating for n in nodes if n.op == "VarHandleOp")
+    if manifest["weights"] == "constants" and variables:
         yield "the manifest says that weights are constants, but the graph has variables"
     if manifest["explanation"]["method"] != manifest["explanation"]["methods"][0]:
         yield "the manifest's method is not the first of its methods"
