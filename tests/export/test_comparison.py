@@ -66,7 +66,7 @@ def test_a_report_knows_its_failures():
 
 def _other_manifest(directory):
     path = directory / write.EXTRA_ASSETS / write.MANIFEST_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "float16"}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"overlay": {"colormap": "hot", "alpha": 1.0}}))
 
 
 def _other_labels(directory):
