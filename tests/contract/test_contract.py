@@ -56,10 +56,13 @@ MANIFEST = {
     "overlay": {"colormap", "alpha"},
     "weights": None,
     "precision": None,
+    "processor": None,
     "batching": {"mode", "max_batch_size", "allowed_batch_sizes", "timeout_micros", "threads", "methods"},
     "versions": {"tensorflow", "keras", "exporter"},
     "ops": None,
     "verified": None,
+    "files": None,
+    "digest": None,
 }
 """Each key of the manifest, with the keys under it where the contract names them."""
 
