@@ -21,7 +21,7 @@ BEAM_VENV := .venv-beam
 # Releases of TensorFlow to export with, each in an environment of its own: make test-matrix TF="2.18 2.21".
 TF ?= 2.18 2.19 2.20 2.21
 
-.PHONY: demo test test-all soak coverage-table agreement test-matrix test-beam lint bench clean wire tls
+.PHONY: demo test test-all soak coverage-table agreement test-matrix test-beam lint bench bench-peers bench-gpu clean wire tls
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
@@ -36,10 +36,11 @@ $(CLIENT_VENV)/.ready: pyproject.toml client/pyproject.toml constraints.txt
 	$(CLIENT_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ./client --group client-test
 	touch $@
 
-$(PEERS_VENV)/.ready: pyproject.toml client/pyproject.toml export/pyproject.toml constraints.txt
+$(PEERS_VENV)/.ready: tests/benchmarks/requirements-peers.txt export/pyproject.toml
 	$(PYTHON) -m venv $(PEERS_VENV)
-	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt pip
-	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ./export --group client-test --group peers
+	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint $< pip
+	$(PEERS_VENV)/bin/python -m pip install --quiet --no-deps --requirement $<
+	$(PEERS_VENV)/bin/python -m pip install --quiet --no-deps --editable ./export
 	touch $@
 
 demo: $(VENV)/.ready
@@ -102,6 +103,15 @@ bench: $(VENV)/.ready
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/batching.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/serving.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/client.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/precision.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/quality.py
+
+# Beside other tools that explain Keras models, in their own environment.
+bench-peers: $(PEERS_VENV)/.ready
+	PYTHONPATH=tests $(PEERS_VENV)/bin/python tests/benchmarks/peers.py
+
+bench-gpu: $(VENV)/.ready
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/gpu.py
 
 wire:
 	$(PYTHON) -m venv $(PROTOC_VENV)

@@ -62,7 +62,7 @@ def describe_export(
         },
         more_inputs=[_facts_of(one) for one in loaded.inputs if one is not main],
         labels=list(labels),
-        explanation=_explanation(choice),
+        explanation=_explanation(choice, options.output),
         overlay={"colormap": OVERLAY_COLORMAP, "alpha": OVERLAY_ALPHA},
         weights=options.weights,
         precision=options.precision,
@@ -87,7 +87,7 @@ def _now() -> datetime:
         raise OptionError(f"SOURCE_DATE_EPOCH must be seconds since 1970, a whole number; got {told!r}.") from error
 
 
-def _explanation(choice: Choice) -> dict[str, Any]:
+def _explanation(choice: Choice, output: str | None) -> dict[str, Any]:
     return {
         "method": choice.methods[0],
         "layer": choice.target.feature_map.name,
@@ -95,6 +95,7 @@ def _explanation(choice: Choice) -> dict[str, Any]:
         "score": choice.score,
         "methods": list(choice.methods),
         "top_k": choice.top_k,
+        "output": output,
     }
 
 

@@ -24,7 +24,7 @@ class Manifest:
     """`name`, `shape`, `dtype` of the inputs beside it."""
     labels: list[str]
     explanation: dict[str, Any]
-    """`method`, `layer`, `grid` [h, w], `score`, `methods`, `top_k`."""
+    """`method`, `layer`, `grid` [h, w], `score`, `methods`, `top_k`, and the `output` that was named, or null."""
     weights: str
     precision: str
     processor: str

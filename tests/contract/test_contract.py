@@ -46,13 +46,14 @@ SIGNATURES = {
     "describe": ({"key": (tf.string, (B,))}, {"value": (tf.string, (B,))}),
 }
 
+EXPLAINED = ("gradcam", "gradcam++", "faster-scorecam")
 MANIFEST = {
     "schema": None,
     "model": {"name", "source", "digest", "created"},
     "input": {"name", "shape", "dtype", "color_order", "resize", "preprocessing", "encoded"},
     "more_inputs": None,
     "labels": None,
-    "explanation": {"method", "layer", "grid", "score", "methods", "top_k"},
+    "explanation": {"method", "layer", "grid", "score", "methods", "top_k", "output"},
     "overlay": {"colormap", "alpha"},
     "weights": None,
     "precision": None,
@@ -78,7 +79,7 @@ def published(tmp_path_factory):
     features = keras.layers.Conv2D(6, 3, activation="relu", name="features")(images / 255.0)
     pooled = keras.layers.GlobalAveragePooling2D()(features)
     model = keras.Model(images, keras.layers.Dense(CLASSES, activation="softmax")(pooled))
-    base, methods = tmp_path_factory.mktemp("models") / "tiny", ("gradcam", "gradcam++", "faster-scorecam")
+    base, methods = tmp_path_factory.mktemp("models") / "tiny", EXPLAINED
     return export_classifier(model, base, labels=["a", "b", "c", "d"], method=methods, top_k=TOP_K)
 
 
@@ -154,8 +155,10 @@ def test_the_manifest_says_what_was_compared(manifest):
     assert set(manifest["verified"]) == answered | {
         "predictions",
         "score of class_index",
-        *("heatmap of gradcam", "heatmap of gradcam++", "heatmap of faster-scorecam"),
-        *("row_independence", "finite", "describe", "label", "warmup", "stock_server"),
+        *(f"{map} of {method}" for map in ("heatmap", "heatmap_peak") for method in EXPLAINED),
+        *("row_independence", "determinism", "finite", "zero_maps", "explain.class_index"),
+        *("explain.score of its class", "top_k score", "signatures", "batching queues"),
+        *("files", "manifest", "labels", "describe", "label", "warmup", "stock_server"),
     }
     for check in manifest["verified"].values():
         assert 0 <= check["largest_difference"] <= check["tolerance"]

@@ -142,7 +142,8 @@ def test_the_tested_versions_are_ones_that_the_metadata_allows(wheels):
     pinned = {canonicalize_name(name): version for name, version in pinned.items()}
     for name in PACKAGES:
         for requirement in metadata(wheels[name]).requires_dist:
-            assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
+            if requirement.name != "apache-beam":  # in an environment of its own: tests/beam/constraints.txt
+                assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
     assert pinned["tensorflow"] == "2.20.0"
 
 
@@ -180,7 +181,11 @@ def test_the_installed_client_explains_a_picture(client_alone, tmp_path):
     finally:
         server.stop()
     assert told.split("\t")[:2] == [str(tmp_path / "leaf.png"), "green"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["leaf_heatmap.png", "leaf_overlay.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "leaf_heatmap.png",
+        "leaf_overlay.png",
+        "results.jsonl",
+    ]
     assert "leaf.png" in (tmp_path / "report.html").read_text()
 
 

@@ -89,7 +89,7 @@ def options_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "preprocessing": main["preprocessing"],
         "image_size": tuple(main["shape"]),
         "layer": explanation["layer"],
-        "output": explanation.get("output"),
+        "output": explanation["output"],
         "method": tuple(explanation["methods"]),
         "score": explanation["score"],
         "top_k": explanation["top_k"],

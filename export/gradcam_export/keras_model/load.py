@@ -39,13 +39,17 @@ class LoadedClassifier:
     """What the factory's own module prescribes, for `keras.applications`."""
 
     def digest(self) -> str:
-        """Return `sha256:…` over the names and values of all weights."""
+        """Return `sha256:…` over the kinds, shapes and values of all weights, in their order.
+
+        Not over their names, some of which Keras counts up anew each time a model is loaded (3.15).
+        """
         sha = hashlib.sha256()
         # Not `variables`: the state of a Dropout's generator is another one after each loading.
         for variable in self.model.weights:
-            sha.update(getattr(variable, "path", variable.name).encode())
+            value = variable.numpy()
+            sha.update(f"{value.dtype} {value.shape}".encode())
             # As bytes: bfloat16 is no format that a buffer knows.
-            sha.update(np.ascontiguousarray(variable.numpy()).reshape(-1).view(np.uint8).data)
+            sha.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         return f"sha256:{sha.hexdigest()}"
 
 
