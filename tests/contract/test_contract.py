@@ -155,7 +155,7 @@ def test_the_manifest_says_what_was_compared(manifest):
     assert set(manifest["verified"]) == answered | {
         "predictions",
         "score of class_index",
-        *(f"{map} of {method}" for map in ("heatmap", "heatmap_peak") for method in EXPLAINED),
+        *(f"{what} of {method}" for what in ("heatmap", "heatmap_peak") for method in EXPLAINED),
         *("row_independence", "determinism", "finite", "zero_maps", "explain.class_index"),
         *("explain.score of its class", "top_k score", "signatures", "batching queues"),
         *("files", "manifest", "labels", "describe", "label", "warmup", "stock_server"),

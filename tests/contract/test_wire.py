@@ -1,7 +1,9 @@
 """The client's own messages are TensorFlow's, byte for byte, and both fit into one process."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -199,3 +201,25 @@ def test_the_client_and_tensorflow_live_in_one_process(order):
     code = order + "; from gradcam_client.wire import gradcam_wire_pb2 as w; print(w.TensorProto().dtype)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "0\n", done.stderr
+
+
+def camel(name: str) -> str:
+    """What protoc's Go code calls a field."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def test_the_go_example_uses_names_that_the_wire_has():
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (go,) = re.findall(r"^```go\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    messages, fields = {}, set()
+    waiting = [(message.name, message) for message in wire.DESCRIPTOR.message_types_by_name.values()]
+    while waiting:
+        name, message = waiting.pop()
+        messages[name] = message
+        fields |= {camel(field.name) for field in message.fields}
+        waiting += [(f"{name}_{inner.name}", inner) for inner in message.nested_types]
+    values = {f"{enum.name}_{v.name}" for enum in wire.DESCRIPTOR.enum_types_by_name.values() for v in enum.values}
+    assert set(re.findall(r"wire\.(\w+)", go)) <= messages.keys() | values
+    assert set(re.findall(r"\b([A-Z]\w*):", go)) <= fields
+    assert set(re.findall(r"(?:tensor|answer|\]|TensorShape)\.([A-Z]\w*)", go)) <= fields
+    assert "/tensorflow.serving.PredictionService/Predict" in go
