@@ -268,9 +268,9 @@ def test_counts_are_whole_and_positive(capsys, value, message):
     [
         (
             {"input": {"shape": [16], "dtype": "float32"}},
-            r"is no image classifier: this classifier takes float32 \[16\]",
+            r"this classifier takes float32 \[16\]",
         ),
-        ({"more_inputs": [{"name": "age"}]}, r"takes age beside the images"),
+        ({"more_inputs": [{"name": "age"}]}, r"takes age beside the image"),
     ],
 )
 def test_other_classifiers_are_refused(version, tmp_path, changes, message):

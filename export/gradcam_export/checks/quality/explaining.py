@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradcam_export import contract
-from gradcam_export.checks.pictures import check_takes_pictures
-from gradcam_export.checks.version import read_manifest
+from gradcam_export.checks.version import read_image_classifier
 from gradcam_export.errors import OptionError, VersionError
 from gradcam_export.savedmodel.session import LoadedVersion
 
@@ -45,14 +44,7 @@ class ExplainingVersion:
             VersionError: there is no published version.
             OptionError: the classifier takes no images, or other inputs beside them.
         """
-        facts = read_manifest(path)
-        try:
-            check_takes_pictures(facts["input"])
-        except OptionError as error:
-            raise OptionError(f"{path}: is no image classifier: {error}") from error
-        if facts["more_inputs"]:
-            names = ", ".join(one["name"] for one in facts["more_inputs"])
-            raise OptionError(f"{path}: takes {names} beside the images, which no image file holds.")
+        facts = read_image_classifier(path)
         try:
             return cls(loader.load(path), facts, batch_size)
         except (OSError, tf.errors.OpError) as error:
