@@ -21,9 +21,10 @@ def model():
     return FAMILIES["functional"].model()
 
 
-@pytest.fixture(scope="module")
-def version(model, tmp_path_factory):
-    return export_classifier(model, tmp_path_factory.mktemp("models") / "m", method=METHODS, **LEAN).path
+@pytest.fixture(scope="module", params=["none", "in-graph"])
+def version(request, model, tmp_path_factory):
+    options = {**LEAN, "batching": request.param, "max_batch_size": 2}
+    return export_classifier(model, tmp_path_factory.mktemp("models") / "m", method=METHODS, **options).path
 
 
 @pytest.fixture

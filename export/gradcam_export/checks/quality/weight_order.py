@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall", "BatchFunction"})
+_CALLS: Final = {
+    **dict.fromkeys(("PartitionedCall", "StatefulPartitionedCall", "BatchFunction"), ("f", 0)),
+    **dict.fromkeys(("While", "StatelessWhile"), ("body", 0)),
+    **dict.fromkeys(("If", "StatelessIf"), ("then_branch", 1)),
+    **dict.fromkeys(("Case", "StatelessCase"), ("branches", 1)),
+}
+"""Operation → where it names the functions it calls, and the first input that these take. Of the two branches of a
+condition the first: the second is what happens where there is nothing to compute."""
+_INPUTS: Final = frozenset({"Placeholder", "QueueDequeueManyV2"})
+"""Where rows come in: with the request, or from the queue that merges those of several."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,13 @@ class WeightDepths:
         self._flow(self._nodes, {}, list(outputs))
         return self._depths
 
-    def _flow(self, nodes: Mapping[str, Any], arguments: Mapping[str, _Flow], wanted: Sequence[str]) -> _Flow:
-        """Return what reaches the tensors `wanted` of one graph, joined."""
+    def _flow(
+        self, nodes: Mapping[str, Any], arguments: Mapping[str, _Flow], wanted: Sequence[str], also: Iterable[str] = ()
+    ) -> _Flow:
+        """Return what reaches the tensors `wanted` of one graph, joined; look at the nodes `also` as well."""
         known = dict(arguments)
         # A stack of our own: networks are deeper than Python's.
-        waiting = [_producer(name) for name in wanted]
+        waiting = [*also, *(_producer(name) for name in wanted)]
         while waiting:
             name = waiting[-1]
             if name in known:
@@ -68,19 +79,25 @@ class WeightDepths:
         """Return what comes out of one node."""
         if node.op == "VarHandleOp":
             return _Flow(weights=frozenset({node.name}))
-        if node.op == "Placeholder":
+        if node.op in _INPUTS:
             return _Flow(depth=1)
         if node.op in _CALLS:
-            function = self._functions[node.attr["f"].func.name]
-            names = [argument.name for argument in function.signature.input_arg]
-            body = {inner.name: inner for inner in function.node_def}
-            return self._flow(body, dict(zip(names, inputs, strict=True)), list(function.ret.values()))
+            attribute, first = _CALLS[node.op]
+            called = node.attr[attribute]
+            names = [one.name for one in called.list.func] or [called.func.name]
+            return _joined([self._inside(self._functions[name], inputs[first:]) for name in names])
         joined = _joined(inputs)
         if not joined.depth:
             return joined
         for weight in joined.weights:
             self._depths[weight] = min(joined.depth, self._depths.get(weight, joined.depth))
         return _Flow(depth=joined.depth + 1)
+
+    def _inside(self, function: Any, inputs: Sequence[_Flow]) -> _Flow:
+        names = [argument.name for argument in function.signature.input_arg]
+        body = {inner.name: inner for inner in function.node_def}
+        # Every node: what merges requests computes into a table, out of which no tensor leads to its answers.
+        return self._flow(body, dict(zip(names, inputs, strict=True)), list(function.ret.values()), also=body)
 
 
 def _joined(flows: Sequence[_Flow]) -> _Flow:
