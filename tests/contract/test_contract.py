@@ -185,6 +185,7 @@ def test_the_manifest_says_what_was_exported(manifest):
         "score": "logit",
         "methods": ["gradcam", "gradcam++", "faster-scorecam"],
         "top_k": TOP_K,
+        "output": None,
     }
 
 

@@ -183,7 +183,7 @@ def test_pictures_of_ones_own_are_shown_evenly() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_road_on_digits_and_on_a_model_and_pictures_of_ones_own(tmp_path, lines) -> None:
+def test_the_whole_road_on_digits(tmp_path, lines) -> None:
     """A classifier trained for seconds goes the whole road, and is told that its figures are too low."""
     directory = tmp_path / "demo"
     with pytest.raises(DemoError, match="The figures are too low"):
@@ -200,12 +200,21 @@ def test_the_whole_road_on_digits_and_on_a_model_and_pictures_of_ones_own(tmp_pa
     accuracy = next(line for line in lines if line.startswith("accuracy"))
     assert "of 20 scenes" in accuracy
 
+
+@pytest.mark.slow
+@pytest.mark.large
+def test_the_whole_road_on_a_model_and_pictures_of_ones_own(digits, tmp_path, lines) -> None:
+    file = tmp_path / "classifier.keras"
+    prepare_classifier(file, digits[0], TINY, lines.append)
+    (tmp_path / "scenes").mkdir()
+    for number, scene in enumerate(draw_scenes(digits[1], 20, 3)):
+        Image.fromarray(scene.pixels).save(tmp_path / "scenes" / f"scene_{number}.png")
     labels = tmp_path / "labels.txt"
     labels.write_text("".join(f"digit {label}\n" for label in LABELS), "utf-8")
     own = run_demo(
         tmp_path / "own",
-        model=directory / "classifier.keras",
-        images=directory / "scenes",
+        model=file,
+        images=tmp_path / "scenes",
         labels=labels,
         report_line=lines.append,
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from gradcam_export import UnsupportedOperation, VerificationError, export_classifier, inspect_classifier
+from gradcam_export.checks.packaging import check_packaging
 from gradcam_export.checks.stock_server import check_stock_server
-from gradcam_export.checks.verify import verify
 from gradcam_export.savedmodel import write
 from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.stock_ops import stock_server
@@ -223,8 +223,8 @@ def test_operations_compiled_by_xla_are_refused(edited):
 
 
 def test_verification_stops_at_what_the_server_cannot_run(edited):
-    (failure,) = verify(edited(renamed_operation), {}).failures
-    assert (failure.name, failure.largest_difference) == ("stock_server", float("inf"))
+    (check,) = check_packaging(edited(renamed_operation), {})
+    assert (check.name, check.largest_difference) == ("stock_server", float("inf"))
 
 
 def classifier(layer):

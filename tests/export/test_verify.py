@@ -97,7 +97,7 @@ def test_a_version_that_no_session_loads_is_refused(model, tmp_path, monkeypatch
     def without_variables(classifier, directory):
         write.write_saved_model(classifier, directory)
         for file in (directory / "variables").iterdir():
-            file.write_bytes(b"")
+            file.write_bytes(b"?" * file.stat().st_size)
 
     monkeypatch.setattr("gradcam_export.export.write_saved_model", without_variables)
     refused(model, tmp_path, "does not run in a Session, so no server can serve it: .*")
@@ -115,8 +115,16 @@ def test_a_failing_warm_up_is_refused(model, tmp_path, monkeypatch):
 
 
 def test_a_warm_up_that_leaves_out_a_signature_is_refused(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("gradcam_export.export.write_warmup", lambda path, *_: path.write_bytes(b""))
-    refused(model, tmp_path, "no request for describe, explain, predict, serving_default, top_k")
+    from gradcam_export.savedmodel import warmup
+
+    def of_one_signature(path, manifest):
+        warmup.write_warmup(path, manifest)
+        first = next(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(first)
+
+    monkeypatch.setattr("gradcam_export.export.write_warmup", of_one_signature)
+    refused(model, tmp_path, "no request for describe, explain, serving_default, top_k")
 
 
 def test_scales_folded_into_the_wrong_kernel_are_refused(model, tmp_path, monkeypatch):

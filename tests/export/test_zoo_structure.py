@@ -4,7 +4,19 @@ import pytest
 from zoo.case import check, parameters
 from zoo.structure import CASES
 
+ALWAYS = {
+    "sequential",
+    "subclassed, nested blocks",
+    "nested twice",
+    "augmentation nested",
+    "a layer used twice",
+    "custom layer from .keras",
+    "nested from .h5",
+    "open size",
+}
+"""One of each kind; make test-all runs the others."""
 
-@pytest.mark.parametrize("case", parameters(CASES))
+
+@pytest.mark.parametrize("case", parameters(CASES, ALWAYS))
 def test_predictions_and_heatmaps_are_those_of_float64(case, tmp_path):
     check(case, tmp_path)

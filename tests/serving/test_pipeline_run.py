@@ -58,7 +58,7 @@ def action(checkout, commands, **inputs):
     return CompositeRun(checkout, commands, **{**given, **inputs})
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_the_first_version_is_published_and_one_that_looks_elsewhere_is_not(checkout, commands):
     first = action(checkout, commands).run()
     assert not first.failed, first.log[-3000:]

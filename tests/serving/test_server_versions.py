@@ -175,7 +175,8 @@ def test_a_version_unloaded_leaves_no_graph_behind(publish) -> None:
         served.loaded.run("serving_default", {"images": IMAGES})
         graph = weakref.ref(served.loaded._session.graph)
     del served
-    versions.close()
+    versions.configure(None)
+    versions.poll()
     assert graph() is None
 
 

@@ -80,10 +80,7 @@ _VGG = [
     _application("VGG16", "VGG", "block5_conv3", VGG_SIZE),
     _application("VGG19", "VGG", "block5_conv4", VGG_SIZE),
 ]
-_RESNET = [
-    _application(f"ResNet{depth}", "ResNet", "conv5_block3_out", spread=1.5, large=depth > 50)
-    for depth in (50, 101, 152)
-]
+_RESNET = [_application(f"ResNet{depth}", "ResNet", "conv5_block3_out", spread=1.5) for depth in (50, 101, 152)]
 _RESNET_V2 = [_application(f"ResNet{depth}V2", "ResNetV2", "post_relu") for depth in (50, 101, 152)]
 _INCEPTION = [
     _application("InceptionV3", "InceptionV3", "mixed10", INCEPTION_SIZE, INCEPTION_GRID),

@@ -4,7 +4,7 @@ The reference shares nothing with the exporter: the network is built a second ti
 feature map is caught where the layer returns it; Grad-CAM is then numpy (Selvaraju et al., arXiv 1610.02391, eq. 1, 2).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,7 +226,18 @@ def check(case: Case, directory: Path) -> Difference:
     return difference
 
 
-def parameters(cases: Sequence[Case]) -> list[Any]:
-    """Return `cases` as parameters of a test, the large ones marked."""
-    large = (pytest.mark.large, pytest.mark.timeout(3600))
-    return [pytest.param(case, id=case.name, marks=large if case.large else ()) for case in cases]
+def parameters(cases: Sequence[Case], always: Collection[str] | None = None) -> list[Any]:
+    """Return `cases` as parameters of a test.
+
+    Args:
+        cases: of the zoo.
+        always: names of those that every run of the tests takes; by default all that are not large.
+    """
+    unknown = set(always or ()) - {case.name for case in cases}
+    assert not unknown, unknown
+
+    def marks(case: Case) -> Sequence[pytest.MarkDecorator]:
+        seldom = case.large if always is None else case.name not in always
+        return (pytest.mark.large, pytest.mark.timeout(3600)) if seldom else ()
+
+    return [pytest.param(case, id=case.name, marks=marks(case)) for case in cases]

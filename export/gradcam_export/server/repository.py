@@ -79,6 +79,7 @@ class ModelRepository:
         self._serving: dict[int, Served] = {}
         self._states: dict[int, VersionState] = {}
         self._failed: set[int] = set()
+        self._garbage = False
 
     def configure(self, model: ServedModel | None) -> None:
         """Follow `model`, of the same name, from the next `poll` on; None: unload everything then.
@@ -110,6 +111,7 @@ class ModelRepository:
         for number in sorted(wanted, reverse=True):
             self._load(number, found[number])
         self._retire(aspired)
+        self._collect_garbage()
         return {number: error for number in wanted if (error := self._states[number].error)}
 
     @contextlib.contextmanager
@@ -150,6 +152,7 @@ class ModelRepository:
         try:
             loaded = load_and_warm_up(path)
         except StatusError as error:
+            self._garbage = True
             self._failed.add(number)
             self._set_state(number, ModelVersionStatus.END, error)
             return
@@ -176,12 +179,24 @@ class ModelRepository:
             self._unload(served)
 
     def _unload(self, served: Served) -> None:
-        _free(served.loaded)
+        served.loaded.close()
+        self._garbage = True
         with self._lock:
             # The same number may have been published and loaded again while the last request was answered.
             if self._states[served.number].state == ModelVersionStatus.UNLOADING:
                 self._states[served.number] = VersionState(ModelVersionStatus.END)
         logger.info("%s version %d is unloaded", self.model.name, served.number)
+
+    def _collect_garbage(self) -> None:
+        """Return the memory of versions that are gone to those that come.
+
+        A `tf.Graph` is a web of reference cycles, small in Python, large in C++. Beside the hundreds of thousands of
+        objects that TensorFlow's modules are, the garbage collector would not come to it for dozens of versions
+        (TensorFlow 2.20, Python 3.11: 10 MB more for each version that came and went).
+        """
+        if self._garbage:
+            self._garbage = False
+            gc.collect()
 
     def _set_state(self, number: int, state: int, error: StatusError | None = None) -> None:
         with self._lock:
@@ -206,17 +221,6 @@ def load_and_warm_up(path: Path) -> LoadedVersion:
     try:
         replay(loaded, path)
     except StatusError:
-        _free(loaded)
+        loaded.close()
         raise
     return loaded
-
-
-def _free(loaded: LoadedVersion) -> None:
-    """Close a version, and return its memory to those that come.
-
-    A `tf.Graph` is a web of reference cycles, small in Python, large in C++. Beside the hundreds of thousands of
-    objects that TensorFlow's modules are, the garbage collector would not come to it for dozens of versions
-    (TensorFlow 2.20, Python 3.11: 10 MB more for each version that came and went).
-    """
-    loaded.close()
-    gc.collect()
