@@ -21,7 +21,9 @@ from gradcam_client.images import read
 from PIL import Image
 from report_page import page_data
 
-COMMAND = [sys.executable, "-c", "import sys; from gradcam_client.cli import main; sys.exit(main())"]
+# A shell without job control starts what it runs in the background with SIGINT ignored, and so do its children.
+LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+COMMAND = [sys.executable, "-c", LISTENING + "import sys; from gradcam_client.cli import main; sys.exit(main())"]
 
 
 def where(server):
