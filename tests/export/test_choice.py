@@ -39,12 +39,12 @@ def test_the_last_map_before_pooling_is_chosen(family):
     ("name", "layer", "grid"),
     [
         ("MobileNetV2", "out_relu", (3, 4)),
-        ("ResNet50", "conv5_block3_out", (3, 4)),
+        pytest.param("ResNet50", "conv5_block3_out", (3, 4), marks=pytest.mark.large),
         ("VGG16", "block5_conv3", (6, 8)),
-        ("EfficientNetB0", "top_activation", (3, 4)),
-        ("Xception", "block14_sepconv2_act", (3, 4)),
-        ("DenseNet121", "relu", (3, 4)),
-        ("MobileNetV3Small", "activation_17", (3, 4)),
+        pytest.param("EfficientNetB0", "top_activation", (3, 4), marks=pytest.mark.large),
+        pytest.param("Xception", "block14_sepconv2_act", (3, 4), marks=pytest.mark.large),
+        pytest.param("DenseNet121", "relu", (3, 4), marks=pytest.mark.large),
+        pytest.param("MobileNetV3Small", "activation_17", (3, 4), marks=pytest.mark.large),
     ],
 )
 def test_applications_are_explained_at_the_layer_the_literature_uses(name, layer, grid):

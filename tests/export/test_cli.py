@@ -45,7 +45,7 @@ def test_build_publishes_and_prints_the_version(network, tmp_path, capsys):
 
 
 def test_build_takes_methods_and_what_belongs_to_them(network, tmp_path, capsys):
-    methods = ["--method", "layercam", "--method", "ablationcam"]
+    methods = ["--method", "layercam", "--method", "ablationcam", "--batching", "none", "--max-image-bytes", "0"]
     code = main(["build", str(network), str(tmp_path / "m"), *methods, "--top-k", "2", "--chunk", "7"])
     assert code == 0
     assert capsys.readouterr().err.splitlines()[-1] == "explains base/features (16×20) with layercam, ablationcam"

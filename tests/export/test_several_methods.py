@@ -71,7 +71,7 @@ def test_the_methods_differ(wanted):
             assert np.abs(one - maps[other]).max() > 1e-3, (name, other)
 
 
-@pytest.mark.parametrize("chunk", [1, 1000])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.large), 1000])
 def test_the_size_of_a_chunk_changes_nothing(folded, served, tmp_path, chunk):
     other = folded.served(tmp_path, chunk=chunk)
     for method in ASKING:

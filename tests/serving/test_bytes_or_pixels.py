@@ -98,7 +98,7 @@ def photographs(count: int) -> list[bytes]:
     return [photograph(rng, scene, ORIENTATIONS[number % 8]) for number, scene in enumerate(pixels)]
 
 
-@pytest.mark.parametrize("count", [24, pytest.param(300, marks=pytest.mark.large)])
+@pytest.mark.parametrize("count", [16, pytest.param(300, marks=pytest.mark.large)])
 def test_the_server_answers_to_a_file_what_it_answers_to_the_clients_pixels(serve, connect, base_path, count):
     target = serve(base_path, "digits")
     stub = connect(target)
