@@ -3,6 +3,7 @@
 import pytest
 
 from browser.pictures import LABELS, explain
+from browser.waiting import until
 
 SCORES = (0.91, 0.35, 0.62, 0.99, 0.48, 0.77)
 PEAKS = (3.0, 9.0, 0.5, 4.0, 12.0, 1.5)
@@ -88,7 +89,7 @@ def test_filters_join_and_are_cleared(page):
     page.select_option("#sort", "-score")
     assert shown(page) == named(10)
     page.click("#clear")
-    page.wait_for_function("document.querySelectorAll('.card').length === 6")
+    until(page, lambda: page.evaluate("document.querySelectorAll('.card').length === 6"))
     assert shown(page) == named(1, 2, 3, 10, 11, 12)
 
 
@@ -116,7 +117,7 @@ def test_the_keyboard_opens_steps_and_closes(page):
     assert (page.inner_text("dialog .file"), page.inner_text("#position")) == ("holiday/p3.png", "3 of 6")
     page.keyboard.press("Escape")
     assert page.locator("dialog").is_hidden()
-    assert "p3.png" in focused(page)
+    until(page, lambda: "p3.png" in focused(page))
 
 
 def test_the_arrows_up_and_down_go_by_rows(page):
@@ -193,7 +194,7 @@ def test_the_class_of_all_cards_is_picked(write_report, open_page):
     assert page.locator(".caption b:first-child").all_inner_texts() == ["blue", "green"]
     assert page.locator("#label option").all_inner_texts() == ["all", "blue (1)", "green (1)"]
     page.click("#clear")
-    page.wait_for_function("document.querySelector('.card').innerText.startsWith('red')")
+    until(page, lambda: page.evaluate("document.querySelector('.card').innerText.startsWith('red')"))
 
 
 def test_one_class_an_image_leaves_nothing_to_pick(page):

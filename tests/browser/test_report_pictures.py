@@ -9,6 +9,7 @@ from gradcam_client.overlay import colorize, coverage, upsample
 from gradcam_client.visualization import Visualization
 
 from browser.pictures import explain, pixels, scene, stretched
+from browser.waiting import until
 
 FURTHER = np.array([[1, 0, 0.3], [0.6, 0, 0.1]], np.float32)
 CANVAS = """(canvas) => {
@@ -35,7 +36,7 @@ def opened(page, view="overlay", opacity=None):
     page.check(f"[name=view][value={view}]", force=True)
     if opacity is not None:
         page.fill("#opened-alpha", str(opacity))
-    page.wait_for_function("document.querySelector('.stage img').complete")
+    until(page, lambda: page.evaluate("document.querySelector('.stage img').complete"))
     return pixels(page.locator(".stage"))
 
 

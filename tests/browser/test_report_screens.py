@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from browser.pictures import LABELS, explain, scene, write
+from browser.waiting import until
 
 THOUSAND = 1000
 
@@ -152,7 +153,7 @@ def test_a_thousand_images_stay_fluent(thousand, open_page):
     page.keyboard.press("End")
     page.wait_for_selector(".card:focus img[src]")
     assert "0999.png" in page.evaluate("document.activeElement.textContent")
-    page.wait_for_function("document.querySelector('.card:focus img').naturalWidth > 0")
+    until(page, lambda: page.evaluate("document.querySelector('.card:focus img').naturalWidth > 0"))
     assert page.evaluate(drawn) < 400
 
 
