@@ -10,6 +10,7 @@ from gradcam_client.choices import class_choices
 from gradcam_client.connected import Connected
 from gradcam_client.many import ManyOptions
 from gradcam_client.options import UNSET
+from gradcam_client.waiting import AsyncWaiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
@@ -42,9 +43,6 @@ class AsyncClient(Connected):
     """
 
     def _open(self) -> None:
-        # As in Client.
-        from gradcam_client.waiting import AsyncWaiter
-
         self._waiter = AsyncWaiter(self._connection)
         self._model = self._waiter.model
 

@@ -9,6 +9,7 @@ from gradcam_client.choices import class_choices
 from gradcam_client.connected import Connected
 from gradcam_client.many import ManyOptions
 from gradcam_client.options import UNSET
+from gradcam_client.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -58,9 +59,6 @@ class Client(Connected):
     """
 
     def _open(self) -> None:
-        # gRPC would be a third of the time that importing this package takes; overlays and reports never need it.
-        from gradcam_client.waiting import Waiter
-
         self._waiter = Waiter(self._connection)
         self._model = self._waiter.model
 

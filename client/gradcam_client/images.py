@@ -128,6 +128,8 @@ def fit(image: Image.Image, shape: tuple[int, int, int]) -> Array:
     if channels not in (1, 3):
         raise ImageError(f"the model takes {channels} channels: pictures have 3, or 1 in grey")
     flat = image.convert("L") if channels == 1 else image
+    if flat.size == (width, height):
+        return np.asarray(flat).reshape(shape)
     # In one call Pillow rounds between two passes as well, but takes the height first where that is less work, since
     # version 13; the served graph never does.
     narrow = flat.resize((width, flat.height), Image.Resampling.BILINEAR)
@@ -144,7 +146,9 @@ def _from_array(array: Array) -> Image.Image:
             f"an array of shape {list(array.shape)} was given as image: give [H, W] or [H, W, 3]; "
             "for several images, a list"
         )
-    return _upright_rgb(Image.fromarray(array))
+    image = Image.fromarray(array)
+    # An image of three channels is made of a copy, one of any other may share the array's memory.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _path(source: str | os.PathLike[str]) -> Path:

@@ -1,7 +1,4 @@
-"""Who waits for the answers: a thread, or an event loop. What to ask, and when to ask again, is none of their business.
-
-This module brings gRPC, which would make importing the package slow: clients import it when one is made.
-"""
+"""Who waits for the answers: a thread, or an event loop. What to ask, and when, is none of their business."""
 
 from __future__ import annotations
 

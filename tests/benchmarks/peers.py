@@ -1,12 +1,13 @@
 """Grad-CAM by the served version, by the recipe of keras.io, and by the libraries that explain Keras models.
 
-`make bench-peers` prints the tables. Every tool explains the same images of the same network for the same classes, in
-a process of its own, the tools in turn: a ratio is the median of those of each round. A tool that does not run is a
-row with its error. To measure one network alone: python tests/benchmarks/peers.py --network MobileNetV2.
+`make bench-peers` prints the tables. Every tool gets the same images of the same network, in a process of its own, the
+tools in turn: a ratio is the median of those of each round. A tool that does not run is a row with its error.
+To measure one network alone: python tests/benchmarks/peers.py --network MobileNetV2.
 """
 
 import argparse
 import datetime as dt
+import itertools
 import json
 import platform
 import statistics
@@ -20,10 +21,18 @@ from benchmarks import peers_networks, peers_tools
 from benchmarks.measuring import TaskError, in_fresh_process, processor
 
 BATCHES = (1, 8)
+WORK = tuple(itertools.product(peers_tools.JOBS, BATCHES))
 KINDS = (("constants", "float32"), ("constants", "bfloat16"), ("variables", "float32"), ("variables", "bfloat16"))
 OURS = {f"served, {weights}, {precision}": (weights, precision) for weights, precision in KINDS}
 BASES = tuple(OURS)[:2]
 """What the tables compare the tools with."""
+HEADERS = (
+    "version",
+    "ms to answer, an image, " + " / ".join(f"B={size}" for size in BATCHES),
+    *(f"{job}, over {base}" for job in peers_tools.JOBS for base in BASES),
+    "memory, MB",
+    "off the formula by",
+)
 WARM_UP, ROUNDS = 2, 9
 
 
@@ -50,9 +59,9 @@ class Tool:
             raise TaskError(said[-1].strip() if said else f"ended with {self._process.returncode}")
         return json.loads(line)
 
-    def seconds(self, size: int) -> float:
-        """Let it explain so many images, and return how long it took."""
-        self._process.stdin.write(f"{size}\n")
+    def seconds(self, job: str, size: int) -> float:
+        """Let it do its job for so many images, and return how long it took."""
+        self._process.stdin.write(f"{job} {size}\n")
         self._process.stdin.flush()
         return self.answer()["seconds"]
 
@@ -83,8 +92,8 @@ def start(name: str, directory: Path) -> tuple[dict[str, Tool], dict[str, dict]]
             layer = peers_networks.LAYERS[name]
             tool = Tool(kind, str(directory), layer, path, log=directory / f"{label}.log")
             rows[label] = tool.answer()
-            for size in BATCHES * WARM_UP:
-                tool.seconds(size)
+            for job, size in WORK * WARM_UP:
+                tool.seconds(job, size)
             tools[label] = tool
         except TaskError as failure:
             rows[label] = {"error": str(failure).strip().splitlines()[-1]}
@@ -97,14 +106,14 @@ def measure(name: str, directory: Path, rounds: int) -> dict[str, dict]:
     in_fresh_process(peers_networks.__file__, "network", name, str(directory))
     tools, rows = start(name, directory)
     try:
-        for size in BATCHES:
-            print(f"{name}: {rounds} rounds of {size} …", file=sys.stderr, flush=True)
-            times = [{label: tool.seconds(size) for label, tool in tools.items()} for _ in range(rounds)]
+        for job, size in WORK:
+            print(f"{name}: {rounds} rounds of {job} {size} …", file=sys.stderr, flush=True)
+            times = [{label: tool.seconds(job, size) for label, tool in tools.items()} for _ in range(rounds)]
             for label in tools:
-                rows[label][f"seconds {size}"] = statistics.median(taken[label] for taken in times) / size
+                rows[label][f"seconds {job} {size}"] = statistics.median(taken[label] for taken in times) / size
                 for base in (base for base in BASES if base in tools):
                     ratios = [taken[label] / taken[base] for taken in times]
-                    rows[label][f"{base} {size}"] = statistics.median(ratios)
+                    rows[label][f"{base} {job} {size}"] = statistics.median(ratios)
         for label, tool in tools.items():
             rows[label] |= tool.end()
     finally:
@@ -113,45 +122,39 @@ def measure(name: str, directory: Path, rounds: int) -> dict[str, dict]:
     return rows
 
 
+def _both(row: dict, compared: str) -> str:
+    ratios = [row.get(f"{compared} {size}") for size in BATCHES]
+    return "–" if None in ratios else " / ".join(f"{ratio:.1f}" for ratio in ratios)
+
+
 def cells(row: dict) -> list[str]:
     """Return a tool's row of the table, but for its name."""
     if "error" in row:
-        return ["–"] * 5 + [f"does not run: {row['error'].replace('|', '¦')[:200]}"]
-    times = " / ".join(f"{1000 * row[f'seconds {size}']:.0f}" for size in BATCHES)
-    ratios = [
-        " / ".join(f"{row[f'{base} {size}']:.1f}" for size in BATCHES) if f"{base} 1" in row else "–" for base in BASES
-    ]
+        said = row["error"].replace("|", "¦")[:200]
+        return [*["–"] * (len(HEADERS) - 1), f"does not run: {said}"]
+    times = " / ".join(f"{1000 * row[f'seconds {peers_tools.ANSWER} {size}']:.0f}" for size in BATCHES)
+    ratios = [_both(row, f"{base} {job}") for job in peers_tools.JOBS for base in BASES]
     wrong = "; ".join(f"{value:.2g} {name}".strip() for name, value in row["differences"].items())
     return [row["version"], times, *ratios, f"{row['memory'] / 2**20:.0f}", wrong]
 
 
 def fastest(rows: dict[str, dict], base: str) -> str:
     """Say how many times as long as one of ours the fastest of the others takes, and the recipe."""
-    run = {label: row for label, row in rows.items() if label not in OURS and f"{base} 1" in row}
+    run = {label: row for label, row in rows.items() if label not in OURS and f"{base} {peers_tools.ANSWER} 1" in row}
     if not run:
         return f"{base}: nothing to compare"
     said = []
-    for size in BATCHES:
-        label = min(run, key=lambda tool: run[tool][f"{base} {size}"])
-        said.append(
-            f"at B={size} the fastest of the others, {label}, takes {run[label][f'{base} {size}']:.1f} times as long"
-        )
+    for job, size in WORK:
+        label = min(run, key=lambda tool: run[tool][f"{base} {job} {size}"])
+        said.append(f"{job} B={size}: {label}, the fastest of the others, {run[label][f'{base} {job} {size}']:.1f}")
         if "keras.io recipe" in run:
-            said.append(f"and the keras.io recipe {run['keras.io recipe'][f'{base} {size}']:.1f} times")
-    return f"{base}: {', '.join(said)}"
+            said.append(f"keras.io recipe {run['keras.io recipe'][f'{base} {job} {size}']:.1f}")
+    return f"times as long as {base}: {'; '.join(said)}"
 
 
 def report(name: str, rows: dict[str, dict]) -> None:
     """Print the table of one network."""
-    sizes = " / ".join(f"B={size}" for size in BATCHES)
-    headers = (
-        "version",
-        f"ms an image, {sizes}",
-        *(f"over {base}" for base in BASES),
-        "memory, MB",
-        "off the formula by",
-    )
-    print(f"\n| {name} | " + " | ".join(headers) + " |\n|" + "---|" * (len(headers) + 1))
+    print(f"\n| {name} | " + " | ".join(HEADERS) + " |\n|" + "---|" * (len(HEADERS) + 1))
     for label, row in rows.items():
         print(f"| {label} | " + " | ".join(cells(row)) + " |")
     print()

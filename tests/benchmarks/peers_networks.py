@@ -106,6 +106,7 @@ def export(name: str, directory: str, weights: str, precision: str) -> dict:
         preprocessing=PREPROCESSING[name],
         layer=LAYERS[name],
         images=f"{directory}/images",
+        batching="none",  # one caller at a time, as the others
     )
     return {"path": str(published.path)}
 

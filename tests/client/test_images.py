@@ -79,6 +79,16 @@ def test_an_orientation_is_applied_once(picture):
     assert images.read(once) == once
 
 
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+def test_a_picture_does_not_change_with_the_array_it_was_read_from(channels):
+    array = np.random.default_rng(8).integers(1, 256, (9, 7, *channels), np.uint8)
+    read = images.read(array)
+    before = np.asarray(read).copy()
+    array[:] = 0
+    np.testing.assert_array_equal(np.asarray(read), before)
+    assert before.min() > 0
+
+
 def test_alpha_is_dropped_not_composited(picture):
     translucent = picture.copy()
     translucent.putalpha(3)

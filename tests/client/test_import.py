@@ -13,7 +13,7 @@ def brings(module, heavy):
     return out.stdout == "True\n"
 
 
-@pytest.mark.parametrize("heavy", ["tensorflow", "tensorflow_serving", "keras", "gradcam_export", "grpc"])
+@pytest.mark.parametrize("heavy", ["tensorflow", "tensorflow_serving", "keras", "gradcam_export"])
 @pytest.mark.parametrize("module", ["gradcam_client", "gradcam_client.cli"])
 def test_importing_the_client_brings_nothing_heavy(module, heavy):
     assert not brings(module, heavy)
@@ -21,6 +21,10 @@ def test_importing_the_client_brings_nothing_heavy(module, heavy):
 
 def test_the_check_can_fail():
     assert brings("json.tool", "json.tool")
+
+
+def test_importing_the_client_brings_grpc_so_that_the_first_call_need_not():
+    assert brings("gradcam_client", "grpc.aio")
 
 
 def test_the_public_names_are_these():

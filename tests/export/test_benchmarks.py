@@ -26,22 +26,30 @@ def test_an_enlarged_map_is_compared_with_the_formula_s_enlarged():
 
 def test_the_fastest_of_the_others_is_named():
     base = peers.BASES[0]
-    rows = {
-        base: {f"{base} 1": 1.0, f"{base} 8": 1.0},
-        "keras.io recipe": {f"{base} 1": 12.0, f"{base} 8": 30.0},
-        "xplique": {f"{base} 1": 4.5, f"{base} 8": 31.0},
-    }
-    said = peers.fastest(rows, base)
-    assert (
-        "at B=1 the fastest of the others, xplique, takes 4.5 times as long, and the keras.io recipe 12.0 times" in said
+
+    def row(*ratios):
+        return {f"{base} {job} {size}": ratio for (job, size), ratio in zip(peers.WORK, ratios, strict=True)}
+
+    said = peers.fastest(
+        {base: row(1.0, 1.0, 1.0, 1.0), "keras.io recipe": row(12, 30, 11, 29), "xplique": row(4.5, 31, 2, 30)}, base
     )
-    assert "at B=8 the fastest of the others, keras.io recipe, takes 30.0 times as long" in said
+    assert "answer B=1: xplique, the fastest of the others, 4.5; keras.io recipe 12.0" in said
+    assert "answer B=8: keras.io recipe, the fastest of the others, 30.0" in said
+    assert "explain B=1: xplique, the fastest of the others, 2.0; keras.io recipe 11.0" in said
 
 
 def test_a_tool_that_does_not_run_is_a_row_with_its_error():
     cells = peers.cells({"error": "AttributeError: a | b"})
     assert cells[-1] == "does not run: AttributeError: a ¦ b"
-    assert len(cells) == 6
+    assert len(cells) == len(peers.HEADERS)
+
+
+def test_a_row_has_the_ratios_of_both_jobs():
+    base = peers.BASES[0]
+    row = {"version": "1", "memory": 2**21, "differences": {"": 0.5}}
+    row |= {f"seconds {job} {size}": 0.25 for job, size in peers.WORK}
+    row |= {f"{base} {job} {size}": float(place) for place, (job, size) in enumerate(peers.WORK)}
+    assert peers.cells(row) == ["1", "250 / 250", "0.0 / 1.0", "–", "2.0 / 3.0", "–", "2", "0.5"]
 
 
 def test_the_peak_is_counted_from_where_it_was_forgotten():
