@@ -136,6 +136,9 @@ class Connection:
     def __post_init__(self) -> None:
         if not self.target or self.target.startswith(("http://", "https://")):
             raise OptionError(f"server {self.target!r}: give HOST:PORT, such as localhost:8500, without http://")
+        if ("/" not in self.target and ":" not in self.target) or self.target.endswith(":"):
+            # gRPC would ask port 443.
+            raise OptionError(f"server {self.target!r}: names no port: give HOST:PORT, such as localhost:8500")
         if not self.model:
             raise OptionError("model '': give the name the model is served under")
         _check_text("model", self.model)

@@ -163,6 +163,11 @@ def _serialize(message: Any) -> bytes:
     return message.SerializeToString()  # type: ignore[no-any-return]
 
 
+def closed(target: str) -> errors.ServerError:
+    """What becomes of a call by a client that was closed, for which gRPC has other errors in every way of calling."""
+    return errors.ServerError(f"{target}: this client is closed: make another", target=target, status="CANCELLED")
+
+
 @contextlib.contextmanager
 def rpc_errors(target: str) -> Iterator[None]:
     """Turn gRPC's errors into ours, with the server's address and words.

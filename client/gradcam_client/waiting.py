@@ -15,7 +15,7 @@ from gradcam_client.core import ServedModel
 from gradcam_client.errors import ServerError
 from gradcam_client.many import ManyImages, ManyOptions, Numbered, until_ready
 from gradcam_client.options import check_timeout
-from gradcam_client.rpc import AsyncChannel, Channel
+from gradcam_client.rpc import AsyncChannel, Channel, closed
 from gradcam_client.steps import Call, Finished, Pause, advance, within
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Waiter:
         self.model = ServedModel(connection, images.fit)
         self._connection = connection
         self._channel = Channel(connection)
+        self._closed = False
 
     def answer(self, flow: Flow[T], timeout: GivenTimeout) -> T:
         """Ask all that `flow` asks, each call within `timeout`, and return what it comes to."""
@@ -76,17 +77,22 @@ class Waiter:
         while not isinstance(step, Finished):
             answer, error = None, None
             try:
-                if isinstance(step, Call):
-                    answer = self._channel.call(step)
-                else:
-                    time.sleep(step.seconds)
+                answer = self._take(step)
             except ServerError as failed:
                 error = failed
             step = advance(steps, answer, error)
         return step.value
 
+    def _take(self, step: Call | Pause) -> Any:
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        if self._closed:
+            raise closed(self._connection.target)
+        return self._channel.call(step)
+
     def close(self) -> None:
         """Close the connection; calls still under way are cancelled."""
+        self._closed = True
         self._channel.close()
 
 
@@ -97,6 +103,7 @@ class AsyncWaiter:
         self.model = ServedModel(connection, images.fit)
         self._connection = connection
         self._channel: AsyncChannel | None = None
+        self._closed = False
 
     async def answer(self, flow: Flow[T], timeout: GivenTimeout) -> T:
         """Ask all that `flow` asks, each call within `timeout`, and return what it comes to."""
@@ -154,6 +161,8 @@ class AsyncWaiter:
     async def _take(self, step: Call | Pause) -> Any:
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
+        if self._closed:
+            raise closed(self._connection.target)
         if self._channel is None:
             # Only now: a channel belongs to the event loop that it is made on.
             self._channel = AsyncChannel(self._connection)
@@ -161,6 +170,7 @@ class AsyncWaiter:
 
     async def close(self) -> None:
         """Close the connection; calls still under way are cancelled."""
+        self._closed = True
         if self._channel is not None:
             await self._channel.close()
 

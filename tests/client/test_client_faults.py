@@ -35,6 +35,17 @@ def test_nobody_answers(connect, server, pictures):
     assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_a_closed_client_says_so(connect, server, pictures, used):
+    with connect(server.target, model="colours") as client:
+        if used:
+            client.explain(pictures[0])
+    with pytest.raises(ServerError, match=f"{server.target}: this client is closed: make another"):
+        client.explain(pictures[0])
+    with pytest.raises(ServerError, match="this client is closed"):
+        list(client.explain_many(pictures))
+
+
 def test_an_unknown_model_or_version(connect, server, pictures):
     for options in ({"model": "flowers"}, {"model": "colours", "version": 9}):
         with connect(server.target, **options) as client:
@@ -150,6 +161,8 @@ def test_a_heatmap_that_lost_its_values_is_no_empty_heatmap(client, server, pict
     [
         ({"target": "http://localhost:8501"}, "give HOST:PORT, such as localhost:8500, without http://"),
         ({"target": ""}, "server '': give HOST:PORT"),
+        ({"target": "localhost"}, "server 'localhost': names no port: give HOST:PORT"),
+        ({"target": "localhost:"}, "server 'localhost:': names no port"),
         ({"model": ""}, "give the name the model is served under"),
         ({"version": -1}, "version -1: give a number from 0 up"),
         ({"timeout": 0}, "timeout 0: give seconds above 0, or None"),
