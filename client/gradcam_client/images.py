@@ -36,6 +36,8 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_HEIF: Final = b"ftyp"
+"""The bytes 4 to 8 of the family of HEIC and AVIF."""
 _SENT_AS_THEY_ARE: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 # What Pillow's decoders raise on files that are cut off or altered.
 _BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error)
@@ -165,8 +167,29 @@ def _decode(file: Path | io.BytesIO, name: str) -> Image.Image:
         size = len(file.getbuffer()) if isinstance(file, io.BytesIO) else file.stat().st_size
     if size == 0 and (isinstance(file, io.BytesIO) or file.is_file()):
         raise ImageError(f"{name}: is empty")
-    with _refusing(name), Image.open(file) as image:
+    with _refusing(name), _opened(file, name) as image:
         return _upright_rgb(image)
+
+
+def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        if not _is_heif(file):
+            raise
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(f"{name}: is HEIC, which needs one more library: install gradcam-client[heic]") from error
+    register_heif_opener()
+    return Image.open(file)
+
+
+def _is_heif(file: Path | io.BytesIO) -> bool:
+    if isinstance(file, io.BytesIO):
+        return bytes(file.getbuffer()[4:8]) == _HEIF
+    with file.open("rb") as opened:
+        return opened.read(8)[4:] == _HEIF
 
 
 @contextlib.contextmanager

@@ -116,7 +116,8 @@ LIBRARIES = {
         "report_layers": {"numpy"},
         "beam": {"apache_beam"},
         **{room: {"PIL"} for room in ("figures", "contact_sheet", "drawing", "report")},
-        **{room: {"numpy", "PIL"} for room in ("images", "overlay", "visualization", "results", "answers", "core")},
+        "images": {"numpy", "PIL", "pillow_heif"},
+        **{room: {"numpy", "PIL"} for room in ("overlay", "visualization", "results", "answers", "core")},
     },
 }
 """Libraries that these rooms may import beside Python's own."""
