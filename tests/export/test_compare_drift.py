@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from drift_oracles import enlarged_by_hand, iou_by_hand, pearson_by_hand, shift_by_hand
-from gradcam_export.checks.drift import centre_shift, correlation, iou_of_hottest, map_drift
+from gradcam_export.checks.drift.maps import centre_shift, correlation, iou_of_hottest, map_drift
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from gradcam_export.checks.drift_limits import Limits, breaches_of, option
-from gradcam_export.checks.drift_statistics import ImageDrift, groups_of, worst_first
+from gradcam_export.checks.drift.limits import Limits, breaches_of, option
+from gradcam_export.checks.drift.statistics import ImageDrift, groups_of, worst_first
 
 
 def drift(file, old, new, scores=(0.9, 0.9), maps=(1.0, 1.0, 0.0)):

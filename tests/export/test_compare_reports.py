@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradcam_export.checks.compare import Explained, LabelChange
-from gradcam_export.checks.drift_limits import Limits, breaches_of
-from gradcam_export.checks.drift_page import SIDE, write_page
-from gradcam_export.checks.drift_report import DEFINITIONS, Comparison, as_json, as_markdown, as_text
-from gradcam_export.checks.drift_statistics import ImageDrift, groups_of
+from gradcam_export.checks.drift.limits import Limits, breaches_of
+from gradcam_export.checks.drift.page import SIDE, write_page
+from gradcam_export.checks.drift.pair import Explained, LabelChange
+from gradcam_export.checks.drift.report import DEFINITIONS, Comparison, as_json, as_markdown, as_text
+from gradcam_export.checks.drift.statistics import ImageDrift, groups_of
 from gradcam_export.checks.heat_colours import overlay
 from PIL import Image
 

@@ -13,10 +13,10 @@ from gradcam_export.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gradcam_export.checks.compare import ComparedPair, Explained
-    from gradcam_export.checks.drift_limits import Limits
-    from gradcam_export.checks.drift_report import Comparison
-    from gradcam_export.checks.drift_statistics import ImageDrift
+    from gradcam_export.checks.drift.limits import Limits
+    from gradcam_export.checks.drift.pair import ComparedPair, Explained
+    from gradcam_export.checks.drift.report import Comparison
+    from gradcam_export.checks.drift.statistics import ImageDrift
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +44,9 @@ def run(parsed: argparse.Namespace, say: Callable[[str], None]) -> Judgement:
         VersionError: one is no published version, or fails; or the two have no class in common.
         OptionError: there are no images or one cannot be read, a classifier takes none, or a report cannot be written.
     """
-    from gradcam_export.checks.compare import ComparedPair
-    from gradcam_export.checks.drift_limits import Limits
-    from gradcam_export.checks.drift_report import as_text
+    from gradcam_export.checks.drift.limits import Limits
+    from gradcam_export.checks.drift.pair import ComparedPair
+    from gradcam_export.checks.drift.report import as_text
     from gradcam_export.checks.pictures import image_files
 
     reports = [path for path in (parsed.report, parsed.markdown, parsed.html) if path is not None]
@@ -95,9 +95,9 @@ def _again(pair: ComparedPair, folder: Path, images: Sequence[ImageDrift], batch
 
 
 def _summed_up(pair: ComparedPair, images: Sequence[ImageDrift], limits: Limits) -> Comparison:
-    from gradcam_export.checks.drift_limits import breaches_of
-    from gradcam_export.checks.drift_report import Comparison
-    from gradcam_export.checks.drift_statistics import groups_of
+    from gradcam_export.checks.drift.limits import breaches_of
+    from gradcam_export.checks.drift.report import Comparison
+    from gradcam_export.checks.drift.statistics import groups_of
 
     groups = groups_of(images)
     return Comparison(
@@ -117,8 +117,8 @@ def _write_reports(
     comparison: Comparison,
     explain: Callable[[Sequence[ImageDrift]], list[Explained]],
 ) -> None:
-    from gradcam_export.checks.drift_page import write_page
-    from gradcam_export.checks.drift_report import as_json, as_markdown
+    from gradcam_export.checks.drift.page import write_page
+    from gradcam_export.checks.drift.report import as_json, as_markdown
 
     if parsed.report is not None:
         parsed.report.write_text(as_json(comparison), "utf-8")

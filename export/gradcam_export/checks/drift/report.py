@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gradcam_export.checks.drift_statistics import worst_first
-from gradcam_export.checks.drift_tables import (
+from gradcam_export.checks.drift.statistics import worst_first
+from gradcam_export.checks.drift.tables import (
     class_table,
     facts_table,
     flip_table,
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gradcam_export.checks.compare import LabelChange
-    from gradcam_export.checks.drift_limits import Breach, Limits
-    from gradcam_export.checks.drift_statistics import Group, ImageDrift
+    from gradcam_export.checks.drift.limits import Breach, Limits
+    from gradcam_export.checks.drift.pair import LabelChange
+    from gradcam_export.checks.drift.statistics import Group, ImageDrift
 
 SCHEMA: Final = 1
 """Of the JSON report."""

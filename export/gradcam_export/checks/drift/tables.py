@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gradcam_export.checks.drift_statistics import METRICS
+from gradcam_export.checks.drift.statistics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradcam_export.checks.compare import LabelChange
-    from gradcam_export.checks.drift_statistics import Group, ImageDrift
+    from gradcam_export.checks.drift.pair import LabelChange
+    from gradcam_export.checks.drift.statistics import Group, ImageDrift
 
     Table = tuple[list[str], list[list[str]]]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image
 
-from gradcam_export.checks.drift_limits import FLIPS
-from gradcam_export.checks.drift_report import DEFINITIONS, verdict_lines
-from gradcam_export.checks.drift_statistics import METRICS, worst_first
-from gradcam_export.checks.drift_tables import (
+from gradcam_export.checks.drift.limits import FLIPS
+from gradcam_export.checks.drift.report import DEFINITIONS, verdict_lines
+from gradcam_export.checks.drift.statistics import METRICS, worst_first
+from gradcam_export.checks.drift.tables import (
     class_table,
     facts_table,
     flip_table,
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gradcam_export.checks.compare import Explained
-    from gradcam_export.checks.drift_report import Comparison
-    from gradcam_export.checks.drift_statistics import ImageDrift
+    from gradcam_export.checks.drift.pair import Explained
+    from gradcam_export.checks.drift.report import Comparison
+    from gradcam_export.checks.drift.statistics import ImageDrift
 
 Array = np.ndarray[Any, Any]
 

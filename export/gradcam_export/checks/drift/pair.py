@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from gradcam_export import contract
-from gradcam_export.checks.drift import map_drift
-from gradcam_export.checks.drift_statistics import ImageDrift
+from gradcam_export.checks.drift.maps import map_drift
+from gradcam_export.checks.drift.statistics import ImageDrift
 from gradcam_export.checks.pictures import fit, read_picture
 from gradcam_export.checks.version import read_image_classifier
 from gradcam_export.errors import VersionError

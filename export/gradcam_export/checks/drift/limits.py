@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gradcam_export.checks.drift_statistics import METRICS
+from gradcam_export.checks.drift.statistics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gradcam_export.checks.drift_statistics import Group
+    from gradcam_export.checks.drift.statistics import Group
 
 FLIPS: Final = "flips"
 _MAX_FLIPS: Final = "max_flips"

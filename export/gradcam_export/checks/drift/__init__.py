@@ -1,0 +1,1 @@
+"""What changed between two versions: predictions, scores and heatmaps of the same pictures."""
