@@ -37,6 +37,11 @@ def rng():
 
 
 @pytest.fixture
+def picture(rng):
+    return Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+
+
+@pytest.fixture
 def pictures(rng):
     """Ten pictures of different sizes."""
     return [Image.fromarray(rng.integers(0, 256, (9 + i, 30 - i, 3), dtype=np.uint8)) for i in range(10)]
