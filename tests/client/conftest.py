@@ -7,7 +7,9 @@ import grpc
 import numpy as np
 import pytest
 from colour_server import Server
+from command_runs import where
 from gradcam_client import Client
+from gradcam_client.cli import main
 from on_a_loop import ClientOnALoop
 from PIL import Image
 
@@ -45,6 +47,31 @@ def picture(rng):
 def pictures(rng):
     """Ten pictures of different sizes."""
     return [Image.fromarray(rng.integers(0, 256, (9 + i, 30 - i, 3), dtype=np.uint8)) for i in range(10)]
+
+
+@pytest.fixture
+def folder(tmp_path, pictures):
+    """Forty pictures."""
+    found = tmp_path / "pictures"
+    found.mkdir()
+    for number in range(40):
+        pictures[number % 10].save(found / f"p{number:02}.png")
+    return found
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def run(server, capsys):
+    def run(verb, *arguments):
+        code = main([verb, *map(str, arguments), *where(server)])
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
 
 
 def openssl(folder, *arguments):
