@@ -10,6 +10,7 @@ from colour_server import Server
 from command_runs import where
 from gradcam_client import Client
 from gradcam_client.cli import main
+from in_memory import encoded
 from on_a_loop import ClientOnALoop
 from PIL import Image
 
@@ -47,6 +48,12 @@ def picture(rng):
 def pictures(rng):
     """Ten pictures of different sizes."""
     return [Image.fromarray(rng.integers(0, 256, (9 + i, 30 - i, 3), dtype=np.uint8)) for i in range(10)]
+
+
+@pytest.fixture
+def files(pictures):
+    """The pictures as PNG files."""
+    return [encoded(picture) for picture in pictures]
 
 
 @pytest.fixture
