@@ -1,83 +1,41 @@
-"""The command `compare`, on classifiers whose heatmaps are known in closed form: one colour channel each.
-
-A 1x1 convolution passes the colours on, they are averaged, and each class weighs them. The map of a class is then the
-weighed sum of the channels, cut off at zero, divided by its maximum.
-"""
+"""The command `compare`, on classifiers whose heatmaps are known in closed form."""
 
 import html
 import json
 import re
 import shutil
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from drift_oracles import enlarged_by_hand, iou_by_hand, pearson_by_hand, shift_by_hand
-from gradcam_export import export_classifier
+from flowers import (
+    AT_THE_VASE,
+    BY_COLOUR,
+    LABELS,
+    OTHER_SIZE,
+    SIZE,
+    closed_form_map,
+    edited,
+    probabilities,
+    write_pictures,
+    write_sick,
+    write_versions,
+)
 from gradcam_export.checks.pictures import read_pixels
 from gradcam_export.cli import main
-from lean import LEAN
 from PIL import Image
-
-SIZE = (12, 16)
-OTHER_SIZE = (24, 8)
-LABELS = ["rose", "tulip", "vase"]
-BY_COLOUR = 40 * np.eye(3)
-AT_THE_VASE = np.array([[0, 0, 0], [0, 40, 0], [60, 0, 40]])
-"""Rose and vase by what is blue, rose by more: every vase is a rose now."""
-ORDER = [2, 0, 1]
-
-
-def classifier(weights, size=SIZE):
-    network = keras.Sequential(
-        [
-            keras.Input((*size, 3)),
-            keras.layers.Conv2D(3, 1, use_bias=False),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(weights.shape[1], use_bias=False, activation="softmax"),
-        ]
-    )
-    network.set_weights([np.eye(3)[None, None] / 255, weights])
-    return network
 
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory):
-    base = tmp_path_factory.mktemp("flowers")
-    given = {
-        "old": (BY_COLOUR, LABELS, SIZE),
-        "vase": (AT_THE_VASE, LABELS, SIZE),
-        "other_size": (BY_COLOUR[:, ORDER], [LABELS[index] for index in ORDER], OTHER_SIZE),
-        "other_classes": (BY_COLOUR, ["rose", "tulip", "lily"], SIZE),
-    }
-    return {
-        name: export_classifier(classifier(weights, size), base / name, labels=labels, **LEAN).path
-        for name, (weights, labels, size) in given.items()
-    }
+    return write_versions(tmp_path_factory.mktemp("flowers"))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Four pictures of a rose in front of a vase, two of a vase, one of a tulip, and one that shows nothing."""
     folder = tmp_path_factory.mktemp("pictures")
-    (folder / "vases").mkdir()
-    random = np.random.default_rng(0)
-
-    def block(picture, channel, side, corner):
-        y, x = corner
-        picture[y : y + side, x : x + side, channel] = random.integers(100, 256, (side, side))
-
-    for index in range(4):
-        picture = np.zeros((*SIZE, 3), np.uint8)
-        block(picture, 0, 6, (index, index))
-        block(picture, 2, 4, (8, 12 - index))
-        Image.fromarray(picture).save(folder / f"rose_{index}.png")
-    for name, channel in (("vases/vase_0", 2), ("vases/vase_1", 2), ("tulip", 1), ("zero", None)):
-        picture = np.zeros((*SIZE, 3), np.uint8)
-        if channel is not None:
-            block(picture, channel, 5, tuple(random.integers(0, 6, 2)))
-        Image.fromarray(picture).save(folder / f"{name}.png")
+    write_pictures(folder)
     return folder
 
 
@@ -90,17 +48,6 @@ def compare(old, new, folder, *options, capsys):
 def report_of(old, new, folder, tmp_path, capsys, *options):
     code, _, _ = compare(old, new, folder, "--report", tmp_path / "report.json", *options, capsys=capsys)
     return code, json.loads((tmp_path / "report.json").read_text())
-
-
-def probabilities(pixels, weights):
-    logits = pixels.reshape(-1, 3).mean(axis=0) / 255 @ weights
-    raised = np.exp(logits - logits.max())
-    return raised / raised.sum()
-
-
-def closed_form_map(pixels, weights):
-    raised = np.maximum(pixels.astype(np.float64) @ weights, 0)
-    return raised / (raised.max() or 1)
 
 
 STRICTEST = ["--max-flips", 0, "--max-score-drift", 0, "--min-iou", 1, "--min-correlation", 1, "--max-shift", 0]
@@ -254,29 +201,6 @@ def test_the_page_shows_the_worst_pairs_side_by_side(versions, folder, tmp_path,
     assert re.search(r"'vase' 0\.9\d+ → 'rose', 'vase' only 0\.1\d+; IoU 1", captions[1][0])
 
 
-def test_limits_out_of_their_range_are_refused(versions, folder, capsys):
-    wrong = {
-        "--max-flips": "1.5",
-        "--min-iou": "nan",
-        "--min-correlation": "-2",
-        "--max-shift": "x",
-        "--max-score-drift": "-1",
-        "--batch-size": "0",
-    }
-    said = {
-        "--max-flips": "'1.5' is not from 0 to 1",
-        "--min-iou": "'nan' is not from 0 to 1",
-        "--min-correlation": "'-2' is not from -1 to 1",
-        "--max-shift": "'x' is no number",
-        "--max-score-drift": "'-1' is not from 0 up",
-        "--batch-size": "'0' is no whole number from 1 up",
-    }
-    for name, value in wrong.items():
-        with pytest.raises(SystemExit, match="2"):
-            main(["compare", "old", "new", "--images", "images", f"{name}={value}"])
-        assert f"argument {name}: {said[name]}" in capsys.readouterr().err
-
-
 def error_of(capsys, *arguments):
     """Return the one line that a refused comparison says."""
     code = main(["compare", *map(str, arguments)])
@@ -293,15 +217,6 @@ def test_versions_that_cannot_be_compared_are_refused(versions, folder, tmp_path
     unnamed = edited(old, tmp_path / "1", lambda facts: facts.update(labels=["class_0", "class_1", "class_2"]))
     line = error_of(capsys, old, unnamed, "--images", folder)
     assert "have no class in common ('rose' … 'vase' and 'class_0' … 'class_2'): build both with the --labels" in line
-
-
-def edited(version, copy, change):
-    shutil.copytree(version, copy)
-    manifest = copy / "assets.extra/manifest.json"
-    facts = json.loads(manifest.read_text())
-    change(facts)
-    manifest.write_text(json.dumps(facts))
-    return copy
 
 
 def test_classifiers_of_something_else_than_pictures_are_refused(versions, folder, tmp_path, capsys):
@@ -335,34 +250,9 @@ def test_reports_that_cannot_be_written_are_refused_before_the_work(versions, fo
     assert "cannot be written: No space left on device" in err
 
 
-class Sick(tf.Module):
-    """A version that says of itself what another is, and answers what no heatmap can be."""
-
-    def __init__(self):
-        super().__init__()
-        self.worth = tf.Variable(np.nan)
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, *SIZE, 3], tf.uint8, name="images"),
-            tf.TensorSpec([None], tf.int32, name="class_index"),
-        ]
-    )
-    def explain(self, images, class_index):
-        rows = tf.shape(images)[0]
-        return {
-            "label": tf.fill([rows], "rose"),
-            "score": tf.ones([rows]) * tf.cast(class_index, tf.float32),
-            "heatmap": tf.fill([rows, *SIZE], self.worth),
-        }
-
-
 @pytest.fixture
 def sick(versions, tmp_path):
-    module = Sick()
-    tf.saved_model.save(module, str(tmp_path / "sick"), signatures={"explain": module.explain, "other": module.explain})
-    shutil.copytree(versions["old"] / "assets.extra", tmp_path / "sick/assets.extra")
-    return tmp_path / "sick"
+    return write_sick(versions["old"], tmp_path / "sick")
 
 
 def test_a_version_that_answers_no_number_is_named(sick, versions, folder, capsys):

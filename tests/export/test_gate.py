@@ -4,13 +4,15 @@ import re
 import shutil
 
 import pytest
+from disk_faults import EDITS
+from exporter_faults import ROAD
 from gradcam_export.checks.precision import MOST_INPUTS, expected_explanations
 from gradcam_export.checks.samples import verification_inputs
 from gradcam_export.checks.verify import Scope, verify
 from gradcam_export.checks.version import read_manifest
 from gradcam_export.expectation.alternatives import alternative_values
 from gradcam_export.expectation.live_model import LiveModel
-from mutations import EDITS, ROAD, SIZE, network, published, undecided
+from mutations import SIZE, network, published, undecided
 
 ALL = Scope(thorough=True)
 

@@ -2,18 +2,30 @@
 
 import re
 
-import keras
 import make_stock_ops
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradcam_export import UnsupportedOperation, VerificationError, export_classifier, inspect_classifier
 from gradcam_export.checks.packaging import check_packaging
 from gradcam_export.checks.stock_server import check_stock_server
-from gradcam_export.savedmodel import write
 from gradcam_export.savedmodel.session import LoadedVersion
 from gradcam_export.stock_ops import stock_server
-from keras import layers
+from graph_edits import (
+    function_called_by_its_name,
+    gpu_operation,
+    graph_of,
+    mended_graph,
+    newer_attribute,
+    newer_choice,
+    newer_graph,
+    newer_producer,
+    node_of,
+    private_attribute,
+    removed_operation,
+    renamed_operation,
+    renamed_operation_of_the_graph,
+    type_without_kernel,
+)
 from tensorflow.core.protobuf import saved_model_pb2
 
 SERVER_RELEASE = pytest.mark.skipif(
@@ -67,57 +79,10 @@ def edited(written):
     (directory / "saved_model.pb").write_bytes(original)
 
 
-def graph_of(saved_model):
-    return saved_model.meta_graphs[0].graph_def
-
-
-def node_of(saved_model, operation):
-    """Return the first node of that operation, of the library's functions, where the work is, or of the graph."""
-    functions = (node for function in graph_of(saved_model).library.function for node in function.node_def)
-    return next(node for node in (*functions, *graph_of(saved_model).node) if node.op == operation)
-
-
 def runs(directory):
     """Load the version as the server does, and run it."""
     with LoadedVersion.load(directory) as loaded:
         return loaded.run("serving_default", {"images": IMAGES})
-
-
-def renamed_operation(saved_model):
-    node_of(saved_model, "Conv2D").op = "ZeroOut"
-
-
-def renamed_operation_of_the_graph(saved_model):
-    node_of(saved_model, "RestoreV2").op = "ZeroOut"
-
-
-def removed_operation(saved_model):
-    node_of(saved_model, "Softplus").op = "BatchMatrixInverse"
-
-
-def gpu_operation(saved_model):
-    node_of(saved_model, "Softplus").op = "IRFFTND"
-
-
-def newer_attribute(saved_model):
-    node_of(saved_model, "Softplus").attr["grouping"].i = 3
-
-
-def type_without_kernel(saved_model):
-    node_of(saved_model, "Softplus").attr["T"].type = tf.complex64.as_datatype_enum
-
-
-def newer_choice(saved_model):
-    node_of(saved_model, "Conv2D").attr["padding"].s = b"REFLECT"
-
-
-def newer_graph(saved_model):
-    versions = graph_of(saved_model).versions
-    versions.producer, versions.min_consumer = 9999, 9000
-
-
-def mended_graph(saved_model):
-    graph_of(saved_model).versions.bad_consumers.append(stock_server().graph_def_version)
 
 
 REFUSED = {
@@ -157,20 +122,6 @@ def test_the_runtime_of_the_servers_release_refuses_the_same(edited, edit):
 def test_the_runtime_of_the_servers_release_answers_something_else_without_a_newer_attribute(edited):
     """It logs "Unknown attributes will be ignored" and computes what the operation was before."""
     np.testing.assert_array_equal(runs(edited(newer_attribute))["scores"], runs(edited(lambda _: None))["scores"])
-
-
-def newer_producer(saved_model):
-    graph_of(saved_model).versions.producer = 9999
-
-
-def private_attribute(saved_model):
-    node_of(saved_model, "Softplus").attr["_grouping"].i = 3
-
-
-def function_called_by_its_name(saved_model):
-    call = node_of(saved_model, "StatefulPartitionedCall")
-    call.op = call.attr["f"].func.name
-    call.attr.clear()
 
 
 @pytest.mark.parametrize("edit", [newer_producer, private_attribute, function_called_by_its_name, lambda _: None])
@@ -225,76 +176,6 @@ def test_operations_compiled_by_xla_are_refused(edited):
 def test_verification_stops_at_what_the_server_cannot_run(edited):
     (check,) = check_packaging(edited(renamed_operation), {})
     assert (check.name, check.largest_difference) == ("stock_server", float("inf"))
-
-
-def classifier(layer):
-    images = keras.Input((16, 16, 3))
-    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="features")(images)
-    x = layers.GlobalAveragePooling2D()(layer(x))
-    return keras.Model(images, layers.Dense(3, name="scores")(x), name="flowers")
-
-
-def test_a_version_that_the_server_cannot_run_is_not_published(tmp_path, monkeypatch):
-    def write_renamed(served, directory):
-        write.write_saved_model(served, directory)
-        saved_model = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
-        renamed_operation(saved_model)
-        (directory / "saved_model.pb").write_bytes(saved_model.SerializeToString())
-
-    monkeypatch.setattr("gradcam_export.export.write_saved_model", write_renamed)
-    with pytest.raises(VerificationError, match=r"cannot run __inference\w+/\w.*: ZeroOut is no operation"):
-        export_classifier(classifier(layers.Activation("linear")), tmp_path / "flowers")
-    assert list((tmp_path / "flowers").iterdir()) == []
-
-
-def doubled(function, *, shaped):
-    def call(x):
-        y = function(lambda values: 2 * values, [x], tf.float32)
-        if shaped:
-            y.set_shape(x.shape)
-        return y
-
-    return layers.Lambda(call, output_shape=(16, 16, 4), name="double")
-
-
-@pytest.mark.parametrize("shaped", [True, False])
-@pytest.mark.parametrize(("function", "operation"), [(tf.py_function, "EagerPyFunc"), (tf.numpy_function, "PyFunc")])
-def test_python_code_in_a_layer_is_refused_before_anything_is_written(tmp_path, function, operation, shaped):
-    model = classifier(doubled(function, shaped=shaped))
-    message = (
-        rf"^TensorFlow Serving 2\.20 cannot run all of 'flowers': layer 'double': {operation} runs Python code, and a "
-        r"server has no Python \(write it with keras\.ops or TensorFlow's own\)\.$"
-    )
-    with pytest.raises(UnsupportedOperation, match=message):
-        export_classifier(model, tmp_path / "flowers")
-    with pytest.raises(UnsupportedOperation, match=message):
-        inspect_classifier(model)
-    assert not (tmp_path / "flowers").exists()
-
-
-def test_python_code_outside_any_layer_is_named_by_its_node():
-    class Subclassed(keras.Model):
-        def __init__(self):
-            super().__init__(name="flowers")
-            self.features = layers.Conv2D(4, 3, name="features")
-            self.scores = layers.Dense(3, name="scores")
-
-        def call(self, images):
-            values = tf.numpy_function(lambda one: 2 * one, [images], tf.float32)
-            values.set_shape(images.shape)
-            return self.scores(keras.ops.mean(self.features(values), (1, 2)))
-
-    with pytest.raises(UnsupportedOperation, match=r"'flowers': flowers\w*/PyFunc: PyFunc runs Python code"):
-        inspect_classifier(Subclassed(), image_size=(16, 16))
-
-
-def test_python_code_that_no_prediction_needs_is_left_out():
-    def watched(x):
-        tf.py_function(lambda values: values, [x], tf.float32)
-        return x
-
-    model = classifier(layers.Lambda(watched, output_shape=(16, 16, 4)))
-    assert inspect_classifier(model).layer == "features"
 
 
 def test_operations_of_tensorflow_text_and_decision_forests_are_the_servers():

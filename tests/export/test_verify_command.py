@@ -8,10 +8,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from disk_faults import EDITS, manifest_with
+from exporter_faults import ROAD
 from gradcam_export.checks import verify as checks_verify
 from gradcam_export.cli import main
 from gradcam_export.server import EmbeddedServer, ServedModel
-from mutations import EDITS, ROAD, manifest_with, network, published
+from mutations import network, published
 
 ROAD_FAULTS = {fault.name: fault for fault in ROAD}
 EDIT_FAULTS = {fault.name: fault for fault in EDITS}
