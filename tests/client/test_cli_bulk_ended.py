@@ -123,10 +123,19 @@ def test_a_run_that_is_ended_keeps_its_results_and_goes_on(start, run, server, f
     assert [record["image"] for record in kept(out)] == [str(path) for path in sorted(folder.iterdir())]
 
 
-def test_a_reader_that_has_enough_ends_the_run_in_one_line(start, folder, out):
-    process = start("explain", folder, "--out", out, "--json")
+def test_a_reader_that_has_enough_ends_the_run_in_one_line(start, server, folder, out):
+    closed = threading.Event()
+
+    def held_after_the_first_call(response):
+        if len(server.requests) > 2:  # the manifest, and one call's images
+            closed.wait(20)
+        return response
+
+    server.tamper = held_after_the_first_call
+    process = start("explain", folder, "--out", out, "--json", "--concurrency", "1")
     process.stdout.readline()
     process.stdout.close()
+    closed.set()
     assert process.stderr.read() == b"gradcam: standard output: Broken pipe\n"
     assert process.wait(30) == 1
     assert kept(out)

@@ -31,10 +31,18 @@ if TYPE_CHECKING:
     scope="module", params=["embedded", pytest.param("tensorflow_model_server", marks=pytest.mark.model_server)]
 )
 def serve_both(request: pytest.FixtureRequest) -> Iterator[Callable[[Path, str], Addresses]]:
-    """Serves the versions under a base path as a model of that name."""
+    """Serves the versions under a base path as a model of that name, and no longer what it served by that name."""
     launch = _embedded if request.param == "embedded" else model_server()
+    running: dict[str, contextlib.ExitStack] = {}
     with contextlib.ExitStack() as servers:
-        yield lambda base_path, name: servers.enter_context(launch(base_path, name))
+
+        def serve(base_path: Path, name: str) -> Addresses:
+            if name in running:
+                running[name].close()
+            running[name] = servers.enter_context(contextlib.ExitStack())
+            return running[name].enter_context(launch(base_path, name))
+
+        yield serve
 
 
 @pytest.fixture(scope="module")
