@@ -177,13 +177,13 @@ def difference(maps: np.ndarray, expected: np.ndarray) -> float:
     The formula's are enlarged where the tool's are.
     """
     import tensorflow as tf
+    from classifiers import normalised
 
     found = maps.reshape(maps.shape[:3])
     if found.shape != expected.shape:
         enlarged = tf.image.resize(expected[..., np.newaxis].astype(np.float32), found.shape[1:], "bicubic")
-        expected = enlarged[..., 0].numpy()
-        expected = expected / expected.max(axis=(1, 2), keepdims=True)
-    return float(np.abs(found / found.max(axis=(1, 2), keepdims=True) - expected).max())
+        expected = normalised(enlarged[..., 0].numpy())
+    return float(np.abs(normalised(found) - expected).max())
 
 
 def answer_rounds(tool: str, given: Given) -> None:

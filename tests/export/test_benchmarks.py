@@ -17,6 +17,13 @@ def test_a_map_is_compared_whatever_its_scale():
     assert peers_tools.difference(3 * other, MAPS) == pytest.approx(0.25)
 
 
+def test_a_map_of_zeros_is_compared_as_it_is():
+    zeros = np.zeros_like(MAPS)
+    assert peers_tools.difference(zeros, zeros) == 0
+    assert peers_tools.difference(zeros, MAPS) == 1
+    assert peers_tools.difference(MAPS, zeros) == 1
+
+
 def test_an_enlarged_map_is_compared_with_the_formula_s_enlarged():
     import tensorflow as tf
 
