@@ -126,12 +126,12 @@ def test_a_run_that_is_ended_keeps_its_results_and_goes_on(start, run, server, f
 def test_a_reader_that_has_enough_ends_the_run_in_one_line(start, server, folder, out):
     closed = threading.Event()
 
-    def held_after_the_first_call(response):
-        if len(server.requests) > 2:  # the manifest, and one call's images
+    def hold_the_last(response):
+        if images_sent(server) > 30:  # of 40
             closed.wait(20)
         return response
 
-    server.tamper = held_after_the_first_call
+    server.tamper = hold_the_last
     process = start("explain", folder, "--out", out, "--json", "--concurrency", "1")
     process.stdout.readline()
     process.stdout.close()
