@@ -113,7 +113,8 @@ def test_a_run_that_is_ended_keeps_its_results_and_goes_on(start, run, server, f
     assert 8 <= done <= 24
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert err.decode() == f"gradcam: interrupted after {done} of 40 images\n"
+        # Between writing a line down and counting it, the interrupt may come too.
+        assert err.decode() in [f"gradcam: interrupted after {told} of 40 images\n" for told in (done - 1, done)]
     else:
         assert (process.returncode, err) == (-how, b"")
     server.tamper = lambda response: response
