@@ -16,7 +16,7 @@ from apache_beam.testing.util import assert_that, equal_to, is_empty
 from colour_server import LABELS, ColourModel, Server, manifest
 from gradcam_client import Client, ServerUnavailable
 from gradcam_client.beam import ExplainImages
-from gradcam_client.errors import OptionError
+from gradcam_client.errors import OptionError, ServerError
 from PIL import Image
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -231,7 +231,7 @@ def test_copies_of_the_transform_share_one_connection_and_the_last_closes_it(ser
     assert (key, explanation.label) == ("red", "red")
     client = second._client
     second.teardown()
-    with pytest.raises(ValueError, match="closed channel"):
+    with pytest.raises(ServerError, match="this client is closed"):
         client.describe()
     other.teardown()
     first.setup()
