@@ -36,8 +36,8 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_HEIF: Final = b"ftyp"
-"""The bytes 4 to 8 of the family of HEIC and AVIF."""
+_HEIC: Final = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")
+"""What a file of HEIC has from its fifth byte on; AVIF, of the same family, has other brands."""
 _SENT_AS_THEY_ARE: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 # What Pillow's decoders raise on files that are cut off or altered.
 _BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error)
@@ -175,7 +175,7 @@ def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        if not _is_heif(file):
+        if not _is_heic(file):
             raise
     try:
         from pillow_heif import register_heif_opener
@@ -185,11 +185,11 @@ def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
     return Image.open(file)
 
 
-def _is_heif(file: Path | io.BytesIO) -> bool:
+def _is_heic(file: Path | io.BytesIO) -> bool:
     if isinstance(file, io.BytesIO):
-        return bytes(file.getbuffer()[4:8]) == _HEIF
+        return bytes(file.getbuffer()[4:12]).startswith(_HEIC)
     with file.open("rb") as opened:
-        return opened.read(8)[4:] == _HEIF
+        return opened.read(12)[4:].startswith(_HEIC)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,13 @@ def test_heic_says_what_to_install_where_its_library_is_not(heic, monkeypatch):
             images.read(source)
 
 
+def test_what_only_begins_like_heic_is_no_image(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for brand in (b"avif", b"isom"):
+        with pytest.raises(ImageError, match="is not an image that Pillow can read"):
+            images.read(b"\x00\x00\x00\x1cftyp" + brand + bytes(16))
+
+
 def test_heic_that_is_cut_off_or_altered_is_refused(heic):
     whole = heic.read_bytes()
     for broken in (whole[: len(whole) // 2], whole[:8], whole[:40] + bytes(len(whole) - 40)):
