@@ -9,7 +9,7 @@ from gradcam_export.expectation.live_model import LiveModel
 from lean import LEAN
 from zoo import all_cases
 
-ALWAYS = ("image and numbers",)
+ALWAYS = ("image and numbers", "channels first")
 """The others take minutes together."""
 
 

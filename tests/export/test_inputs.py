@@ -105,6 +105,9 @@ def test_open_sizes_are_those_that_are_said(shape, asked, found):
 def test_open_sizes_come_after_the_channels_where_these_come_first():
     assert one(channels_first((3, None, None)), (32, 40)).shape == (32, 40, 3)
     assert one(channels_first((3, None, None)), (3, 32, 40)).shape == (32, 40, 3)
+    assert one(channels_first((3, None, None)), (32, 40, 3)).shape == (32, 40, 3)
+    with pytest.raises(LoadError, match="takes inputs of 3x\\?x\\?, not 32x40x1"):
+        one(channels_first((3, None, None)), (32, 40, 1))
     assert one(channels_first((2, None)), (100,)).shape == (2, 100)
 
 

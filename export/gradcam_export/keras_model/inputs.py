@@ -162,6 +162,10 @@ def _is_shape(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(size, int | None) for size in value)
 
 
+def _contradicts(known: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    return any(own and other and own != other for own, other in zip(known, wanted, strict=True))
+
+
 def _sizes(
     model: str, known: tuple[int | None, ...], asked: tuple[int, ...] | None, *, channels_first: bool
 ) -> tuple[int, ...]:
@@ -175,9 +179,11 @@ def _sizes(
     for index, size in enumerate(asked or ()):
         channel_left_out = len(asked or ()) < len(known)
         wanted[index + (channels_first and channel_left_out)] = size
-    for own, other in zip(known, wanted, strict=True):
-        if own and other and own != other:
-            raise LoadError(f"{model!r} takes inputs of {_size(known)}, not {_size(asked or ())}.")
+    if channels_first and _contradicts(known, wanted):
+        # A picture as the server takes it, and as its manifest has it.
+        wanted = [wanted[-1], *wanted[:-1]]
+    if _contradicts(known, wanted):
+        raise LoadError(f"{model!r} takes inputs of {_size(known)}, not {_size(asked or ())}.")
     sizes = [own or other for own, other in zip(known, wanted, strict=True)]
     channel = 0 if channels_first else -1
     if len(sizes) == 3 and sizes[channel] is None:
