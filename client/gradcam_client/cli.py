@@ -68,16 +68,16 @@ def _explain(client: Client, options: argparse.Namespace) -> int:
     paths = _named(options)
     manifest = client.describe()
     asked = question(options, manifest)
-    fields = visualization_fields(options)
     defaults: dict[str, Any] = {"colormap": manifest.colormap, "alpha": manifest.alpha}
-    shown = Visualization(**defaults | fields)
+    shown = Visualization(**defaults | visualization_fields(options))
     with contextlib.ExitStack() as stack:
         results = drawing = None
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
             earlier = paths if options.resume else None
             results = stack.enter_context(Results(options.out, asked_of_each(options), resume=earlier))
-            drawing = Drawing(folder=options.out, fields=fields, strip=options.strip, several=options.top_k)
+            jpeg, strip, several = options.format == "jpeg", options.strip, options.top_k
+            drawing = Drawing(folder=options.out, shown=shown, jpeg=jpeg, strip=strip, several=several)
         report = None
         if options.report:
             check_writable(options.report)

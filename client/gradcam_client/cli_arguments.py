@@ -16,6 +16,7 @@ from gradcam_client.visualization import OVERLAY_TYPES, POLARITIES, Visualizatio
 
 DEFAULT_SERVER: Final = "localhost:8500"
 DEFAULT_CONCURRENCY: Final = 4
+FORMATS: Final = ("png", "jpeg")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,7 +75,7 @@ def connection(options: argparse.Namespace) -> dict[str, Any]:
 
 def asked_of_each(options: argparse.Namespace) -> dict[str, Any]:
     """What decides the answers and how they are drawn: all of it that was given."""
-    names = ("model", "version", "label", "explained", "top_k", "method", "strip")
+    names = ("model", "version", "label", "explained", "top_k", "method", "strip", "format")
     given = {name: getattr(options, name) for name in names} | visualization_fields(options)
     return {name: value for name, value in given.items() if value is not None and value is not False}
 
@@ -95,6 +96,8 @@ def check_together(options: argparse.Namespace) -> None:
         options.refuse("a report shows the evidence for a class: leave out --report, or --polarity negative or both")
     if options.strip and not options.out:
         options.refuse("--strip writes files: say where with --out")
+    if options.format and not options.out:
+        options.refuse("--format is that of files: say where with --out")
     if options.resume and not options.out:
         options.refuse("--resume reads results.jsonl: say where it is with --out")
     if options.resume and options.report:
@@ -169,6 +172,7 @@ def _add_visualization(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threshold", type=opacity, metavar="0..1", help="values below this are not drawn")
     group.add_argument("--level", type=opacity, metavar="0..1", help="where 'outlines' draws; default: 0.5")
     group.add_argument("--strip", action="store_true", help="write image, heatmap and overlay side by side as well")
+    group.add_argument("--format", choices=FORMATS, help="of overlays and strips; default: png, without loss")
 
 
 def _server_options() -> argparse.ArgumentParser:

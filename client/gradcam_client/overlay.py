@@ -80,18 +80,11 @@ def colorize(heatmap: Array, colormap: str = "jet") -> Array:
     Raises:
         OptionError: there is no such colour map.
     """
-    if colormap not in COLORMAPS:
-        raise OptionError(f"no colour map {colormap!r}: choose one of {', '.join(COLORMAPS)}")
-    table = _tables()[colormap]
-    return table[np.rint(np.clip(heatmap, 0, 1) * 255).astype(np.uint8)]  # type: ignore[no-any-return]
+    return np.asarray(_indexed(heatmap, colormap).convert("RGB"))
 
 
 def paint(evidence: Array, colormap: str = "jet", *, signed: bool = False) -> Array:
-    """Paint evidence for a class, against it, or both.
-
-    A map whose middle is zero (`DIVERGING`) has one side for each sign. Any other spans either sign's strength, from
-    none to full; if `signed`, it spans both, the strongest evidence against the class at its low end. `green` and
-    `red` have one hue, and always show the strength alone.
+    """Paint evidence for a class, against it, or both: `index` says how.
 
     Args:
         evidence: `[H, W]`, -1..1; below zero against the class.
@@ -104,9 +97,38 @@ def paint(evidence: Array, colormap: str = "jet", *, signed: bool = False) -> Ar
     Raises:
         OptionError: there is no such colour map.
     """
+    return np.asarray(index(evidence, colormap, signed=signed).convert("RGB"))
+
+
+def index(evidence: Array, colormap: str = "jet", *, signed: bool = False) -> Image.Image:
+    """Paint evidence with the colour map as the picture's palette: one byte a pixel instead of three.
+
+    A map whose middle is zero (`DIVERGING`) has one side for each sign. Any other spans either sign's strength, from
+    none to full; if `signed`, it spans both, the strongest evidence against the class at its low end. `green` and
+    `red` have one hue, and always show the strength alone.
+
+    Args:
+        evidence: `[H, W]`, -1..1; below zero against the class.
+        colormap: one of `COLORMAPS`.
+        signed: whether both signs are shown, and have to be told apart.
+
+    Returns:
+        `H` by `W` pixels, mode P.
+
+    Raises:
+        OptionError: there is no such colour map.
+    """
     if colormap in DIVERGING or (signed and colormap not in _ONE_HUE):
-        return colorize((evidence + 1) / 2, colormap)
-    return colorize(np.abs(evidence), colormap)
+        return _indexed((evidence + 1) / 2, colormap)
+    return _indexed(np.abs(evidence), colormap)
+
+
+def _indexed(values: Array, colormap: str) -> Image.Image:
+    if colormap not in COLORMAPS:
+        raise OptionError(f"no colour map {colormap!r}: choose one of {', '.join(COLORMAPS)}")
+    picture = Image.fromarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8))
+    picture.putpalette(_tables()[colormap].tobytes())
+    return picture
 
 
 def blend(image: Image.Image, heatmap: Array, *, colormap: str = "jet", alpha: float = 0.4) -> Image.Image:

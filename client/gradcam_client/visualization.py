@@ -102,7 +102,8 @@ class Visualization:
         if self.clip_percent_upperbound < 100:
             strongest = np.percentile(cells, self.clip_percent_upperbound)
             # A map that is zero in most cells has that percentile at zero: all that is not zero lies above it.
-            values = np.clip(values / strongest, -1, 1) if strongest > 0 else np.sign(values)
+            # Cut before they are divided: by the smallest of numbers, what is far above it would overflow.
+            values = np.clip(values, -strongest, strongest) / strongest if strongest > 0 else np.sign(values)
         if self.threshold > 0:
             values[np.abs(values) < self.threshold] = 0
         return values
@@ -114,8 +115,22 @@ class Visualization:
             heatmap: `[h, w]`, -1..1; below zero against the class.
             height: rows of the picture.
             width: columns of the picture.
+
+        Returns:
+            RGB.
         """
-        return Image.fromarray(self._colours(self.evidence(heatmap, height, width)))
+        return self.index(heatmap, height, width).convert("RGB")
+
+    def index(self, heatmap: Array, height: int, width: int) -> Image.Image:
+        """The painted map alone, with the colour map as its palette: one byte a pixel.
+
+        Args:
+            heatmap: `[h, w]`, -1..1; below zero against the class.
+            height: rows of the picture.
+            width: columns of the picture.
+        """
+        evidence = self.evidence(heatmap, height, width)
+        return overlay.index(evidence, self.colormap, signed=self.polarity == "both")
 
     def draw(self, image: Image.Image, heatmap: Array) -> Image.Image:
         """Show a map with its picture.

@@ -22,8 +22,18 @@ from benchmarks.measuring import in_fresh_process, run_task
 SIDE, GRID, CLASSES = 224, 7, 1000
 STARTS, MESSAGES, ROUNDS = 9, 200, 7
 IMAGES, CHUNK, CONCURRENCY = 256, 8, 4
-MILLISECONDS = 5
-"""For one image: what MobileNetV2 takes on a fast CPU, or ResNet50 on a small GPU."""
+COMMAND_IMAGES, COMMAND_ROUNDS = 1000, 3
+EACH = (0, 5, 20)
+"""Milliseconds for one image: nothing; MobileNetV2 on a fast CPU, or ResNet50 on a small GPU; ResNet50 on that CPU."""
+THROUGHPUT = (
+    "of the bare stub's throughput, with images in memory",
+    "`explain_many`, arrays",
+    "JPEG files",
+    "`gradcam explain`, JPEG files",
+    "with `--out`",
+    "`--out --format jpeg`",
+    "bare images/s",
+)
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
@@ -141,29 +151,70 @@ def messages() -> float:
     return statistics.median(seconds)
 
 
-def many(target: str, folder: str) -> dict:
-    """Return what `explain_many` reaches of the bare stub's throughput, with arrays and with JPEG files."""
+def images_in_memory() -> list:
+    """Return as many images as are asked for at a time, as the model takes them."""
+    import numpy as np
+
+    return list(np.random.default_rng(0).integers(0, 256, (IMAGES, SIDE, SIDE, 3), np.uint8))
+
+
+@contextmanager
+def bare_stub(target: str, arrays: list):
+    """Give what asks for images in memory, several calls at a time, and does nothing else."""
     import grpc
     import numpy as np
-    from gradcam_client import Client, codec
+    from gradcam_client import codec
     from gradcam_client.wire import gradcam_wire_pb2 as wire
 
-    arrays = list(np.random.default_rng(0).integers(0, 256, (IMAGES, SIDE, SIDE, 3), np.uint8))
-    files = sorted(Path(folder).iterdir())
     requests = [
         wire.PredictRequest(inputs={"images": codec.encode(np.stack(arrays[start : start + CHUNK]))})
         for start in range(0, IMAGES, CHUNK)
     ]
-    with grpc.insecure_channel(target) as channel, Client(target, model="colours") as client:
+    with grpc.insecure_channel(target) as channel:
         stub = channel.unary_unary(
             PREDICT,
             request_serializer=wire.PredictRequest.SerializeToString,
             response_deserializer=wire.PredictResponse.FromString,
         )
 
-        def bare() -> None:
+        def ask() -> None:
             with ThreadPoolExecutor(CONCURRENCY) as pool:
                 list(pool.map(stub, requests))
+
+        yield ask
+
+
+def command(target: str, folder: str) -> dict:
+    """Return what `gradcam explain`, its start included, reaches of the bare stub's throughput."""
+    with tempfile.TemporaryDirectory() as out, bare_stub(target, images_in_memory()) as bare:
+        explain = [sys.executable, "-m", "gradcam_client.cli", "explain", folder, "--server", target]
+        explain += ["--model", "colours"]
+
+        def run(*options: str) -> float:
+            return timed(lambda: subprocess.run([*explain, *options], check=True, capture_output=True))
+
+        run()
+        rounds = []
+        for _ in range(COMMAND_ROUNDS):
+            each = timed(bare) / IMAGES
+            sides = {side: run(*options) for side, options in written(out).items()}
+            rounds.append(sides | {"bare": each * COMMAND_IMAGES})
+    return {side: statistics.median(one["bare"] / one[side] for one in rounds) for side in written(out)}
+
+
+def written(folder: str) -> dict[str, list[str]]:
+    """Return the options of the command for each way of keeping results."""
+    out = ["--out", folder]
+    return {"alone": [], "PNG": out, "JPEG": [*out, "--format", "jpeg"]}
+
+
+def many(target: str, folder: str) -> dict:
+    """Return what `explain_many` reaches of the bare stub's throughput, with arrays and with JPEG files."""
+    from gradcam_client import Client
+
+    arrays = images_in_memory()
+    files = sorted(Path(folder).iterdir())[:IMAGES]
+    with bare_stub(target, arrays) as bare, Client(target, model="colours") as client:
 
         def ours(images: list) -> None:
             assert all(one.error is None for one in client.explain_many(images, concurrency=CONCURRENCY))
@@ -217,18 +268,17 @@ def main() -> None:
 
     with compiled_modules():
         starts()
-    print(
-        "\n| `explain_many`, of the bare stub's throughput | arrays | JPEG files | bare images/s |\n|---|---|---|---|"
-    )
+    print(f"\n| {' | '.join(THROUGHPUT)} |\n{'|---' * len(THROUGHPUT)}|")
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(0)
-        for number in range(IMAGES):
+        for number in range(COMMAND_IMAGES):
             small = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8))
-            small.resize((320, 240)).save(f"{folder}/{number:03}.jpg")
-        for each in (0, MILLISECONDS):
+            small.resize((320, 240)).save(f"{folder}/{number:04}.jpg")
+        for each in EACH:
             with served(each) as target:
                 found = in_fresh_process(__file__, "many", target, folder)
-            ratios = f"{found['arrays']:.2f} | {found['files']:.2f}"
+                found |= in_fresh_process(__file__, "command", target, folder)
+            ratios = " | ".join(f"{found[side]:.2f}" for side in ("arrays", "files", *written("")))
             print(f"| server takes {each} ms an image | {ratios} | {found['bare']:.0f} |")
 
 

@@ -4,11 +4,13 @@ import io
 import json
 
 import colour_server
+import numpy as np
 import pytest
 from colour_server import SIGNATURES, ColourModel, manifest
 from command_runs import images_sent, kept
 from gradcam_client import Client
 from gradcam_client.images import read
+from PIL import Image
 
 
 def test_results_are_a_line_for_each_image_in_their_order(run, server, folder, out):
@@ -47,6 +49,29 @@ def test_heatmaps_are_drawn_as_the_flags_say(run, server, folder, out, flags, fi
     assert read(out / "p05_heatmap.png") == explanation.overlay(**fields | {"overlay_type": "none"})
     assert read(out / "p05_strip.png") == explanation.strip(**fields)
     assert kept(out)[0]["asked"] == {"model": "colours", "strip": True, **fields}
+
+
+def test_overlays_and_strips_are_jpeg_where_that_is_asked_for(run, server, folder, out):
+    code, lines, _ = run("explain", folder / "p05.png", "--out", out, "--strip", "--format", "jpeg", "--json")
+    with Client(server.target, model="colours") as client:
+        explanation = client.explain(folder / "p05.png")
+    assert (code, json.loads(lines[0])["overlay"]) == (0, str(out / "p05_overlay.jpg"))
+    assert kept(out)[0]["overlay"] == "p05_overlay.jpg"
+    for name, wanted in (("overlay", explanation.overlay()), ("strip", explanation.strip())):
+        with Image.open(out / f"p05_{name}.jpg") as written:
+            assert written.format == "JPEG"
+            difference = np.asarray(written, int) - np.asarray(wanted, int)
+        # Of noise, which is the hardest to compress.
+        assert np.abs(difference).mean() < 8
+    assert read(out / "p05_heatmap.png") == explanation.overlay(overlay_type="none")
+    assert sorted(path.suffix for path in out.iterdir()) == [".jpg", ".jpg", ".jsonl", ".png"]
+
+
+def test_a_run_in_another_format_is_not_resumed(run, folder, out):
+    assert run("explain", folder / "p05.png", "--out", out)[0] == 0
+    code, _, err = run("explain", folder / "p05.png", "--out", out, "--resume", "--format", "jpeg")
+    assert code == 1
+    assert err[0].endswith("now with model colours, format jpeg: give the same, another --out, or leave out --resume")
 
 
 @pytest.mark.parametrize("polarity", ["negative", "both"])

@@ -21,6 +21,7 @@ def test_evidence_against_a_class_needs_a_model_that_tells_it(run, server, folde
         (["--top-k", "--polarity", "both"], "--polarity negative or both explains one class: leave out --top-k"),
         (["--report", "r.html", "--polarity", "both"], "leave out --report, or --polarity negative or both"),
         (["--strip"], "--strip writes files: say where with --out"),
+        (["--format", "jpeg"], "--format is that of files: say where with --out"),
         (["--resume"], "--resume reads results.jsonl: say where it is with --out"),
         (["--resume", "--out", "o", "--report", "r.html"], "a report shows the images of one run: leave out --resume"),
         (["--concurrency", "0"], "argument --concurrency: invalid count value: '0'"),

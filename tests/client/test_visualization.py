@@ -3,7 +3,7 @@ import pytest
 from gradcam_client.errors import OptionError
 from gradcam_client.overlay import COLORMAPS, DIVERGING, blend, colorize, cover, outline, paint, reveal, upsample
 from gradcam_client.visualization import OVERLAY_TYPES, POLARITIES, Visualization
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -90,7 +90,17 @@ def test_the_painted_map_alone_has_any_size(signed):
     np.testing.assert_array_equal(painted, colorize(np.where(strength < 0.2, 0, strength), "magma"))
 
 
+@pytest.mark.parametrize("polarity", POLARITIES)
+@pytest.mark.parametrize("colormap", COLORMAPS)
+def test_a_painted_map_can_have_its_colour_map_as_its_palette(signed, colormap, polarity):
+    shown = Visualization(colormap=colormap, polarity=polarity)
+    indexed = shown.index(signed, 9, 6)
+    assert (indexed.mode, indexed.size) == ("P", (6, 9))
+    np.testing.assert_array_equal(indexed.convert("RGB"), shown.paint(signed, 9, 6))
+
+
 @given(GRIDS, st.floats(0, 60), st.floats(61, 100), st.floats(0, 1))
+@example(np.array([[1, 1e-45], [1e-45, 1e-45]], np.float32), 0, 61, 0)
 def test_clipping_and_threshold_equal_the_formula(heatmap, lower, upper, threshold):
     shown = Visualization(
         clip_percent_lowerbound=lower, clip_percent_upperbound=upper, threshold=threshold, polarity="both"
@@ -100,7 +110,8 @@ def test_clipping_and_threshold_equal_the_formula(heatmap, lower, upper, thresho
     expected = np.where(abs(values) < np.percentile(cells, lower), 0, values) if lower else values
     strongest = np.percentile(cells, upper)
     if upper < 100:
-        expected = np.clip(expected / strongest, -1, 1) if strongest else np.sign(expected)
+        with np.errstate(over="ignore"):
+            expected = np.clip(expected / strongest, -1, 1) if strongest else np.sign(expected)
     expected = np.where(abs(expected) < threshold, 0, expected)
     np.testing.assert_array_equal(shown.evidence(heatmap, 5, 7), expected)
 
