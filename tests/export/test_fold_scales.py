@@ -50,7 +50,40 @@ def test_every_convolution_takes_up_what_follows_it(convolution, norm):
     assert len(after.read()) == 1
 
 
+SHORTCUTS = {
+    "shortcut": lambda b, x, y: x + (y + b.constant(4)),
+    "shortcut, norm": lambda b, x, y: x + (y * b.constant(4) + b.constant(4)),
+    "norm, shortcut": lambda b, x, y: (y * b.constant(4) + b.constant(4)) + x,
+    "shortcut of two": lambda b, x, y: (y * b.constant(4) + b.constant(4)) + tf.nn.tanh(x) + x,
+    "a convolution on either side": lambda b, x, y: (
+        tf.nn.conv2d(x, b.weight(1, 1, 4, 4), 1, "SAME") * b.constant(4) + b.constant(4) + (y + b.constant(4))
+    ),
+}
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_beside_a_shortcut_too_the_convolution_gets_its_bias(shortcut):
+    built = HandBuilt()
+    with built.graph.as_default():
+        x = tf.nn.relu(built.input(7, 6, 4))
+        y = tf.nn.conv2d(tf.nn.tanh(x), built.weight(3, 3, 4, 4), 1, "SAME")
+        result = SHORTCUTS[shortcut](built, x, y)
+    feeds = {"x": built.random.normal(size=(2, 7, 6, 4))}
+    after, (before,), (value,) = built.both([result], feeds, to_the_end)
+    np.testing.assert_allclose(value, before, rtol=0, atol=1e-12)
+    producers = {node.name: node.op for node in after.graph_def.node}
+    convolutions = {name for name, op in producers.items() if op == "Conv2D"}
+    biased = [node for node in after.graph_def.node if node.op == "BiasAdd" and node.input[0] in convolutions]
+    assert biased
+    assert after.ops["Mul"] == 0
+    sums = [node for node in after.graph_def.node if node.op in ("AddV2", "AddN")]
+    assert not [name for node in sums for name in node.input if producers[name.split(":")[0]] == "Const"]
+
+
 LEFT = {
+    "a sum that others read": lambda b, x: tf.concat(
+        [(total := x + tf.nn.conv2d(x, b.weight(3, 3, 4, 4), 1, "SAME")) + b.constant(4), total], -1
+    ),
     "transposed convolution": lambda b, x: (
         tf.nn.conv2d_transpose(x, b.weight(3, 3, 6, 4), [tf.shape(x)[0], 14, 12, 6], 2, "SAME") * b.constant(6)
     ),

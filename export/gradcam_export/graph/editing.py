@@ -89,6 +89,22 @@ class EditableGraph:
         self.weights[name] = value
         return name
 
+    def set_weight(
+        self, node: Any, index: int, value: np.ndarray[Any, Any], unrounded: np.ndarray[Any, Any] | None = None
+    ) -> None:
+        """Let `node` read `value` as its input number `index`: in place of the weight there, if nothing else reads it.
+
+        Constants, and weights that the gradient or a second layer reads too, stay as they are.
+        """
+        name = producer_name(node.input[index])
+        if name in self.weights and self.used_once(self._nodes[name]):
+            self.weights[name] = value
+        else:
+            name = self.add_weight(f"{node.name}/folded_kernel", value)
+            self.set_input(node, index, name)
+        if unrounded is not None:
+            self.unrounded[name] = unrounded
+
     def add_constant(self, name: str, value: np.ndarray[Any, Any]) -> str:
         """Add a constant; return its name."""
         set_constant(self._add(name, "Const"), value)

@@ -12,7 +12,9 @@ from gradcam_export.errors import OptionError
 from gradcam_export.graph.averages import average_kernels
 from gradcam_export.graph.editing import EditableGraph, producer_name, set_constant, set_placeholder
 from gradcam_export.graph.grappler import optimize
+from gradcam_export.graph.input_channels import fold_input_channels
 from gradcam_export.graph.one_hot import select_columns
+from gradcam_export.graph.paddings import fold_paddings
 from gradcam_export.graph.precision import compute_in_half
 from gradcam_export.graph.scales import fold_scales, merge_additions
 from gradcam_export.graph.slices import standard_slice_updates
@@ -80,6 +82,8 @@ def fold(
     while fold_scales(graph) + merge_additions(graph) + drop_round_trips(graph):
         pass
     select_columns(graph)
+    fold_paddings(graph)
+    fold_input_channels(graph)
     if precision != "float32":
         compute_in_half(graph, precision, outputs[contract.PREDICTIONS])
     graph_def = optimize(graph.graph_def, kept, ["constfold", "dependency"])

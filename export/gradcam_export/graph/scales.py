@@ -7,7 +7,7 @@ Batch normalisation in inference mode is such a scale and addition. Grappler fol
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def _merge_addition(graph: EditableGraph, addition: Any) -> bool:
     operand = _with_constant(graph, addition)
     chain = _chain_before(graph, operand) if operand is not None else None
     if operand is None or chain is None:
-        return False
+        return operand is not None and _add_within_sum(graph, addition, operand)
     element_type = chain.element_type()
     # A sum that is rounded to the convolution's type before it is used is another sum, unless that comes next anyway.
     if chain.passes("Cast") and not _is_cast_to(graph, addition, element_type):
@@ -113,6 +113,29 @@ def _merge_addition(graph: EditableGraph, addition: Any) -> bool:
         graph.set_operation(chain.addition, "Identity", [chain.addition.input[1 - chain.added.index]])
     graph.set_operation(addition, "Identity", [operand.tensor])
     return True
+
+
+def _add_within_sum(graph: EditableGraph, addition: Any, operand: _Operand) -> bool:
+    """Add what is added to a sum to the convolution in that sum instead.
+
+    Grappler joins a shortcut's addition with those of a norm the other way round (`AddOpsRewrite`, 2.20), and then the
+    convolution fuses with neither.
+    """
+    total = operand.node
+    if total.op not in ("AddN", "AddV2") or not graph.used_once(total):
+        return False
+    for index in range(len(total.input) - 1, -1, -1):
+        part = total.input[index]
+        if _chain_before(graph, replace(operand, node=graph.producer(part), tensor=part)) is None:
+            continue
+        inputs = [part, addition.input[operand.index]]
+        inner = graph.add_operation(f"{addition.name}/within", "AddV2", inputs, T=total.attr["T"].type)
+        graph.set_input(total, index, inner)
+        if len(total.input) == 2:
+            graph.set_operation(total, "AddV2", list(total.input))
+        graph.set_operation(addition, "Identity", [operand.tensor])
+        return True
+    return False
 
 
 def _with_constant(graph: EditableGraph, node: Any) -> _Operand | None:
@@ -180,15 +203,7 @@ def _scale_kernel(graph: EditableGraph, chain: _Chain, scale: np.ndarray[Any, An
     if kernel.dtype == np.float16 and not _within_half(wide, axes):
         return False
     scaled = wide.astype(kernel.dtype, copy=False)
-    name = source.name
-    if name in graph.weights and graph.used_once(source):
-        graph.weights[name] = scaled
-    else:
-        # Constants, and kernels that the gradient or a second layer reads too, stay as they are.
-        name = graph.add_weight(f"{convolution.name}/scaled_kernel", scaled)
-        graph.set_input(convolution, 1, name)
-    if wide.dtype != scaled.dtype:
-        graph.unrounded[name] = wide
+    graph.set_weight(convolution, 1, scaled, wide if wide.dtype != scaled.dtype else None)
     return True
 
 
