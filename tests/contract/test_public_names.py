@@ -45,7 +45,8 @@ CLIENT_COMMANDS = {
     "explain": f"{MANY_OPTIONS} [--class LABEL|INDEX] [--top-k] [--method NAME] [--out DIR] [--resume] "
     "[--report FILE.html] [--colormap NAME] [--alpha 0..1] [--polarity {positive,negative,both}] "
     "[--overlay-type {original,grayscale,mask_black,outlines,none}] [--clip-percent-upper 0..100] "
-    "[--clip-percent-lower 0..100] [--threshold 0..1] [--level 0..1] [--strip] PATH [PATH ...]",
+    "[--clip-percent-lower 0..100] [--threshold 0..1] [--level 0..1] [--strip] [--format {png,jpeg}] "
+    "PATH [PATH ...]",
     "overlay": f"{MANY_OPTIONS} [--class LABEL|INDEX] --out DIR PATH [PATH ...]",
     "predict": f"{MANY_OPTIONS} PATH [PATH ...]",
     "describe": SERVER_OPTIONS,
