@@ -1,13 +1,13 @@
 """Folding changes no value, and leaves nothing to multiply after a convolution."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from classifiers import FAMILIES, INPUT_SHAPE, functional, photographs
-from conditioned import conditioned
+from conditioned import application, conditioned
 from gradcam_export import OptionError
 from gradcam_export.graph import fold as folding
 from gradcam_export.graph.explain import explain, make_choice
@@ -123,6 +123,23 @@ def test_kernels_never_lie_in_the_graph_while_it_is_optimised(monkeypatch):
     weights = sum(value.nbytes for value in folded.weights.values())
     assert max(sizes) < weights / 8
     assert folded.nodes[1] < folded.nodes[0] / 2
+
+
+@pytest.mark.parametrize("network", ["MobileNetV2", "EfficientNetB0"])
+def test_nothing_but_its_bias_lies_between_a_convolution_and_what_it_fuses_with(network):
+    model, _ = application(network, input_shape=(64, 64, 3))
+    folded = folded_graph(model)
+    readers = defaultdict(set)
+    for node in folded.graph_def.node:
+        for tensor in node.input:
+            readers[tensor.split(":")[0]].add(node.op)
+    convolutions = [node.name for node in folded.graph_def.node if "Conv" in node.op and "Backprop" not in node.op]
+    assert len(convolutions) > 50
+    assert [name for name in convolutions if readers[name] != {"BiasAdd"}] == []
+    operations = Counter(node.op for node in folded.graph_def.node)
+    assert (operations["Pad"], operations["AddN"]) == (0, 0)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    np.testing.assert_allclose(run(folded, images)["predictions"], model(images.astype(np.float32)), rtol=0, atol=1e-5)
 
 
 def test_a_raw_variable_is_a_weight_like_any_other():

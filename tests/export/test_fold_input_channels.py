@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from gradcam_export.graph.input_channels import fold_input_channels
+from gradcam_export.graph.paddings import fold_paddings
 from hand_built import HandBuilt
 
 
@@ -91,6 +92,17 @@ def test_what_others_read_keeps_its_value(kept):
     _, before, values = built.both(results, feeds, fold_input_channels)
     for value, wanted in zip(values, before, strict=True):
         np.testing.assert_allclose(value, wanted, rtol=0, atol=1e-12)
+
+
+def test_what_an_earlier_rewrite_left_over_is_in_nobodys_way():
+    built = HandBuilt()
+    with built.graph.as_default():
+        x = tf.pad(built.input(8, 6, 3) / 255, [(0, 0), (0, 1), (0, 1), (0, 0)])
+        result = tf.nn.relu(convolved(built, x))
+    feeds = {"x": built.random.normal(size=(2, 8, 6, 3))}
+    after, (before,), (value,) = built.both([result], feeds, fold_paddings, fold_input_channels)
+    np.testing.assert_allclose(value, before, rtol=1e-12, atol=1e-12)
+    assert after.counts == [1, 1]
 
 
 def test_a_kernel_of_two_convolutions_stays_as_it_is_for_the_other():

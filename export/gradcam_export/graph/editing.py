@@ -49,8 +49,9 @@ class EditableGraph:
         return self._nodes[producer_name(tensor)]
 
     def readers(self, node: Any) -> list[Any]:
-        """Return the nodes that read `node`, in graph order."""
-        return [reader for reader in self.graph_def.node if node.name in map(producer_name, reader.input)]
+        """Return the nodes that read `node` and are needed themselves, in graph order."""
+        needed = (reader for reader in self.graph_def.node if self._uses[reader.name] > 0)
+        return [reader for reader in needed if node.name in map(producer_name, reader.input)]
 
     def used_once(self, node: Any) -> bool:
         """Whether exactly one place needs `node`."""

@@ -1,0 +1,66 @@
+"""Kernels fuse where a sum that others read has an activation too."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from assembled import Folded
+from classifiers import INPUT_SHAPE, photographs
+from conditioned import conditioned
+from gradcam_export import contract
+from gradcam_export.graph.shared_sums import part_activations
+from hand_built import HandBuilt
+from keras import layers
+from kernels import profiled
+
+
+def preactivated():
+    """A residual network whose blocks begin with their activation, as Xception's do."""
+    inputs = keras.Input(INPUT_SHAPE)
+    x = layers.Conv2D(16, 3, padding="same")(inputs)
+    for _ in range(3):
+        y = layers.Conv2D(16, 3, padding="same")(layers.ReLU()(x))
+        x = layers.add([layers.BatchNormalization()(y), x])
+    outputs = layers.Dense(4, activation="softmax")(layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
+    return conditioned(keras.Model(inputs, outputs), photographs(8).astype(np.float32))
+
+
+@pytest.mark.parametrize("batching", ["none", "in-graph"])
+def test_convolutions_fuse_with_bias_and_shortcut(batching, tmp_path):
+    version = Folded(preactivated(), batching=batching).served(tmp_path).loaded
+    inputs = {contract.IMAGES: photographs(2)}
+    version.run(contract.SERVING_DEFAULT, inputs)
+    with profiled(tmp_path / "profile") as kernels:
+        version.run(contract.SERVING_DEFAULT, inputs)
+    convolutions = {operation for operation in kernels.operations() if "Conv2D" in operation}
+    assert convolutions
+    assert all("FusedConv2D" in operation for operation in convolutions)
+    # Merged requests have sums of their own: the keys of their rows.
+    apart = {"BiasAdd", "AddV2"} if batching == "none" else {"BiasAdd"}
+    assert not apart & kernels.operations()
+
+
+SHARED = {
+    "a sum": lambda b, x, y: (total := x + tf.nn.bias_add(y, b.constant(4)), tf.nn.relu(total)),
+    "one of another shape": lambda b, x, y: (total := tf.nn.bias_add(y, b.constant(4)) + x[:, :1], tf.nn.elu(total)),
+}
+ALONE = {
+    "no one else's": lambda b, x, y: (tf.nn.relu(x + tf.nn.bias_add(y, b.constant(4))),),
+    "no convolution's": lambda _, x, y: (total := tf.nn.tanh(x) + tf.nn.relu(y), tf.nn.relu(total)),
+    "no activation's": lambda b, x, y: (total := x + tf.nn.bias_add(y, b.constant(4)), tf.exp(total)),
+}
+
+
+@pytest.mark.parametrize("pattern", [*SHARED, *ALONE])
+def test_only_shared_sums_of_convolutions_are_parted_from_their_activation(pattern):
+    built = HandBuilt()
+    with built.graph.as_default():
+        x = built.input(7, 6, 4)
+        y = tf.nn.conv2d(x, built.weight(3, 3, 4, 4), 1, "SAME")
+        results = (SHARED | ALONE)[pattern](built, x, y)
+    feeds = {"x": built.random.normal(size=(2, 7, 6, 4))}
+    after, before, values = built.both(results, feeds, part_activations)
+    assert after.counts == [pattern in SHARED]
+    assert after.ops["EnsureShape"] == (pattern in SHARED)
+    for value, wanted in zip(values, before, strict=True):
+        np.testing.assert_array_equal(value, wanted)
