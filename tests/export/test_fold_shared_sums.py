@@ -1,28 +1,15 @@
 """Kernels fuse where a sum that others read has an activation too."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from assembled import Folded
-from classifiers import INPUT_SHAPE, photographs
-from conditioned import conditioned
+from classifiers import photographs
 from gradcam_export import contract
 from gradcam_export.graph.shared_sums import part_activations
 from hand_built import HandBuilt
-from keras import layers
 from kernels import profiled
-
-
-def preactivated():
-    """A residual network whose blocks begin with their activation, as Xception's do."""
-    inputs = keras.Input(INPUT_SHAPE)
-    x = layers.Conv2D(16, 3, padding="same")(inputs)
-    for _ in range(3):
-        y = layers.Conv2D(16, 3, padding="same")(layers.ReLU()(x))
-        x = layers.add([layers.BatchNormalization()(y), x])
-    outputs = layers.Dense(4, activation="softmax")(layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
-    return conditioned(keras.Model(inputs, outputs), photographs(8).astype(np.float32))
+from preactivated import preactivated
 
 
 @pytest.mark.parametrize("batching", ["none", "in-graph"])
