@@ -10,18 +10,20 @@ from gradcam_export.graph import fold
 from mutations import published
 from preactivated import preactivated
 
-LOG = """E0000 00:00:1795981867.422897    9500 meta_optimizer.cc:967] remapper failed: INVALID_ARGUMENT: fanout 'relu' exist
-for missing node 'add'."""
+LOG = """E0000 00:00:1795981867.422897    9500 meta_optimizer.cc:967] remapper failed: INVALID_ARGUMENT: fanout 'relu'
+of missing node 'add'."""
 
 
 def test_what_the_log_says_of_a_failed_optimiser_is_told():
     check = check_optimiser(f"2026-11-29 19:51:05.02: E cuda_platform.cc:51] failed call to cuInit\n{LOG}\nmore")
     assert not check.passed
     assert "'remapper' gives up on this graph" in check.message
-    assert "(INVALID_ARGUMENT: fanout 'relu' exist)" in check.message
+    assert "(INVALID_ARGUMENT: fanout 'relu')" in check.message
 
 
-@pytest.mark.parametrize("log", ["", "E0000 cuda_platform.cc:51] failed call to cuInit: INTERNAL", "ValueError: failed: no"])
+@pytest.mark.parametrize(
+    "log", ["", "E0000 cuda_platform.cc:51] failed call to cuInit: INTERNAL", "ValueError: failed: no"]
+)
 def test_other_lines_are_no_failure_of_it(log):
     assert check_optimiser(log).passed
 
