@@ -28,7 +28,10 @@ _ELSEWHERE = (
 )
 _PROCESSORS = {
     "float32": "",
-    "bfloat16": f"Fast with instructions for bfloat16 (x86: AVX512-BF16, AMX-BF16; Arm: BF16). {_ELSEWHERE}",
+    "bfloat16": (
+        "Fast with instructions for bfloat16 (x86: AMX-BF16; Arm: BF16). With AVX512-BF16 alone it may be slower than "
+        f"float32: measure. {_ELSEWHERE}"
+    ),
     "float16": f"Fast with instructions for float16 (x86: AVX512-FP16, AMX-FP16; GPUs). {_ELSEWHERE}",
 }
 """By precision, what it asks of a processor (TensorFlow 2.20)."""
