@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gradcam_client.errors import ImageError
 from gradcam_client.paths import class_stem
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 JPEG_QUALITY: Final = 92
 """Of JPEG files: no blocks show where colours lie over a photograph."""
+
+JPEG_PIXELS: Final = 65_500
+"""The longest side that libjpeg writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,7 @@ class Drawing:
             The file names of the overlays.
 
         Raises:
+            ImageError: the picture is larger than a JPEG can be.
             OSError: a file cannot be written.
         """
         overlays = []
@@ -68,6 +73,11 @@ class Drawing:
 
     def _save(self, picture: Image.Image, stem: str, *, jpeg: bool) -> str:
         path = self.folder / f"{stem}{'.jpg' if jpeg else '.png'}"
+        if jpeg and max(picture.size) > JPEG_PIXELS:
+            raise ImageError(
+                f"{path.name}: a JPEG has no side above {JPEG_PIXELS} pixels, and this one would have "
+                f"{max(picture.size)}: leave out --format"
+            )
         with naming(path):
             if jpeg:
                 # With a colour for each pixel: in colours halved, which is the default, a heatmap's edges run.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gradcam_client.cli_arguments import against_too
-from gradcam_client.errors import DeadlineExceeded, GradcamError, ServerUnavailable
+from gradcam_client.errors import DeadlineExceeded, GradcamError, ImageError, ServerUnavailable
 from gradcam_client.in_order import in_order
 from gradcam_client.paths import unique_stems
 from gradcam_client.records import Results, fingerprint, record
@@ -135,7 +135,10 @@ def explained(
         if error is not None:
             return Explained(file=file, error=error)
         ranked, against = _ranked(outcome), _ranked(pair[1])[0] if pair[1] else None
-        overlays = drawing.write(file.stem, ranked, against) if drawing else [None] * len(ranked)
+        try:
+            overlays = drawing.write(file.stem, ranked, against) if drawing else [None] * len(ranked)
+        except ImageError as error:
+            return Explained(file=file, error=error)
         return Explained(file=file, ranked=ranked, overlays=overlays, seconds=outcome.seconds, fingerprint=found)
 
     answered = _Answered(pairs)

@@ -67,6 +67,17 @@ def test_overlays_and_strips_are_jpeg_where_that_is_asked_for(run, server, folde
     assert sorted(path.suffix for path in out.iterdir()) == [".jpg", ".jpg", ".jsonl", ".png"]
 
 
+def test_a_picture_too_long_for_jpeg_fails_alone(run, folder, out):
+    Image.new("RGB", (65_501, 1), "red").save(folder / "long.png")
+    code, lines, err = run("explain", folder / "long.png", folder / "p05.png", "--out", out, "--format", "jpeg")
+    assert (code, len(lines)) == (1, 1)
+    assert err == [
+        f"gradcam: {folder}/long.png: long_overlay.jpg: a JPEG has no side above 65500 pixels, and this one would have "
+        "65501: leave out --format"
+    ]
+    assert [line["image"] for line in kept(out)] == [str(folder / "p05.png")]
+
+
 def test_a_run_in_another_format_is_not_resumed(run, folder, out):
     assert run("explain", folder / "p05.png", "--out", out)[0] == 0
     code, _, err = run("explain", folder / "p05.png", "--out", out, "--resume", "--format", "jpeg")

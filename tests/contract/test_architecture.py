@@ -85,7 +85,7 @@ ROOMS = {
         "report_layers": {"overlay", "results", "visualization"},
         "report": {*CLIENT_LEAVES, "report_layers", "results", "visualization"},
         "records": {"archives", "errors", "results"},
-        "drawing": {"paths", "results", "visualization"},
+        "drawing": {"errors", "paths", "results", "visualization"},
         "cli_arguments": {*CLIENT_LEAVES, "completion", "overlay", "visualization"},
         "explaining": CLIENT_COMMANDS | {"cli_arguments"},
         "cli": CLIENT_COMMANDS | {"cli_arguments", "completion", "core", "explaining", "progress", "visualization"},
