@@ -102,8 +102,9 @@ class Visualization:
         if self.clip_percent_upperbound < 100:
             strongest = np.percentile(cells, self.clip_percent_upperbound)
             # A map that is zero in most cells has that percentile at zero: all that is not zero lies above it.
-            # Cut before they are divided: by the smallest of numbers, what is far above it would overflow.
-            values = np.clip(values, -strongest, strongest) / strongest if strongest > 0 else np.sign(values)
+            # In float64, which does not overflow where the smallest of float32 divides.
+            scaled = np.clip(values.astype(np.float64) / strongest, -1, 1) if strongest > 0 else np.sign(values)
+            values = scaled.astype(np.float32)
         if self.threshold > 0:
             values[np.abs(values) < self.threshold] = 0
         return values
