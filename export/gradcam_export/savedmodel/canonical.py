@@ -61,8 +61,10 @@ def _write_fingerprint(path: Path, saved: Any) -> None:
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
     fingerprint.saved_model_checksum = _farmhash(saved)
     fingerprint.graph_def_program_hash = _farmhash(saved.meta_graphs[0].graph_def)
-    told = json.dumps([fingerprint.saved_model_checksum, fingerprint.checkpoint_hash])
-    fingerprint.uuid = str(int.from_bytes(hashlib.sha256(told.encode()).digest()[:16], "big"))
+    # TensorFlow 2.18 has none.
+    if "uuid" in fingerprint.DESCRIPTOR.fields_by_name:
+        told = json.dumps([fingerprint.saved_model_checksum, fingerprint.checkpoint_hash])
+        fingerprint.uuid = str(int.from_bytes(hashlib.sha256(told.encode()).digest()[:16], "big"))
     path.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
