@@ -25,6 +25,11 @@ class Kernels:
         return counts.most_common(1)[0][0]
 
 
+def merges(node: str) -> bool:
+    """Tell whether a node is one of those that merge requests: it numbers rows, or takes them in turn."""
+    return node.endswith("/keys") or node.startswith("while/")
+
+
 @contextmanager
 def profiled(directory: Path) -> Iterator[Kernels]:
     """Record the kernels that run inside, in all threads."""

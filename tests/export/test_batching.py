@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -16,7 +17,8 @@ from gradcam_export import OptionError, export_classifier
 from gradcam_export.graph import combining
 from gradcam_export.options import ExportOptions
 from gradcam_export.savedmodel.session import LoadedVersion
-from kernels import profiled
+from kernels import merges, profiled
+from residual import postactivated, preactivated
 
 THREADS = 16
 REQUESTS = 1600
@@ -192,6 +194,27 @@ def test_rows_are_merged_and_kernels_stay_fused(merged, tmp_path):
     assert 320 / kernels.batches() > 4
     assert {"_MklNativeFusedConv2D", "_FusedConv2D"} & kernels.operations()
     assert not {"BiasAdd", "Relu6"} & kernels.operations()
+
+
+@pytest.mark.parametrize("network", [preactivated, postactivated])
+def test_rows_are_merged_into_the_kernels_that_compute_them_alone(network, tmp_path):
+    """A network's sums too: their operands' shapes are known in the merging function only if it is told them."""
+    images = {"images": photographs(1)}
+    folded, counts = Folded(network()), []
+    for batching in ("none", "in-graph"):
+        folded.options = dataclasses.replace(folded.options, batching=batching)
+        directory = tmp_path / batching
+        directory.mkdir()
+        version = folded.served(directory).loaded
+        version.run("serving_default", images)
+        with profiled(directory / "profile") as kernels:
+            version.run("serving_default", images)
+        counts.append(Counter())
+        for (node, operation), count in kernels.runs.items():
+            if not merges(node) and any(kind in operation for kind in ("Conv2D", "MatMul", "Add", "Relu")):
+                counts[-1][operation] += count
+    assert counts[0] == counts[1]
+    assert not {"AddV2", "BiasAdd"} & set(counts[0])
 
 
 def test_answers_that_nobody_fetches_are_forgotten(folded, tmp_path, monkeypatch):

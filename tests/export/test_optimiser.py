@@ -8,7 +8,7 @@ from gradcam_export.checks.optimiser import check_optimiser
 from gradcam_export.checks.verify import Scope, report_of_fresh_process
 from gradcam_export.graph import fold
 from mutations import published
-from preactivated import preactivated
+from residual import preactivated
 
 LOG = """E0000 00:00:1795981867.422897    9500 meta_optimizer.cc:967] remapper failed: INVALID_ARGUMENT: fanout 'relu'
 of missing node 'add'."""

@@ -56,7 +56,7 @@ class BatchQueue:
             name: tells the queue from the others of the model.
         """
         first = _random_key()
-        keys = first + tf.range(tf.shape(next(iter(inputs.values())), tf.int64)[0])
+        keys = tf.add(first, tf.range(tf.shape(next(iter(inputs.values())), tf.int64)[0]), name="keys")
         lines = [
             Combiner(core, f"{name}-{self.identity}-{line}", self.allowed_batch_sizes, self.timeout_micros)
             for line in range(self.threads)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _WAITING_REQUESTS = 10_000
 """Beyond them a server answers UNAVAILABLE."""
+_BITS = tf.int32
+"""As what a table keeps the values of all types."""
+
 _ABANDONED_BYTES = 2**24
 """What answers may take that nobody fetches, because their callers gave up."""
 
@@ -55,31 +58,31 @@ class Combiner:
             tf.TensorSpec([None], tf.bool), tf.TensorSpec([None], tf.int64), *self._given.values()
         )
         with tf.control_dependencies([enqueued]):
-            packed = _one_at_a_time(turn, rows, self._name)
-        return self._answers.unpack(one[0] for one in packed)
+            (packed,) = _one_at_a_time(turn, rows, self._name)
+        return self._answers.unpack(packed[0])
 
     def _turn(self, turn: tf.Tensor, keys: tf.Tensor, *rows: tf.Tensor) -> list[tf.Tensor]:
-        """Return the packed answers to `rows`, each as `[1,B,...]`: a batch of one request."""
+        """Return the packed answers to `rows`, as `[1,B,...]`: a batch of one request."""
         answers = self._answers
-        done = answers.done(keys)
-        with tf.control_dependencies([done]):
+        known = answers.find(keys)
+        with tf.control_dependencies([known]):
             # Rows leave in the order they came: behind these, the queue no longer holds any of this request.
             before = tf.raw_ops.QueueSizeV2(handle=self._queue())
             if self._timeout:
-                full = tf.reduce_all(done) | (before >= self._sizes[-1])
-                waited = tf.cond(full, lambda: turn, lambda: self._wait(turn))
+                idle = answers.lack(known) & (before < self._sizes[-1])
+                waited = tf.cond(idle, lambda: self._wait(turn), lambda: turn)
                 with tf.control_dependencies([waited]):
                     before = tf.identity(before)
 
-        def batch(done: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            taken, *inputs = tf.cond(before > 0, self._take, lambda: self._missing(done, [keys, *rows]))
+        def batch(known: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            taken, *inputs = tf.cond(before > 0, self._take, lambda: self._missing(known, [keys, *rows]))
             taken.set_shape([None])
-            with tf.control_dependencies([answers.put(taken, self._compute(inputs))]):
-                return answers.done(keys), before - tf.size(taken)
+            with tf.control_dependencies([answers.put(taken, self._compute(tf.size(taken), inputs))]):
+                return answers.find(keys), before - tf.size(taken)
 
-        done, _ = tf.while_loop(lambda done, _: ~tf.reduce_all(done), batch, [done, before], parallel_iterations=1)
-        with tf.control_dependencies([done]):
-            return [one[tf.newaxis] for one in answers.fetch(keys)]
+        known, _ = tf.while_loop(lambda known, _: answers.lack(known), batch, [known, before], parallel_iterations=1)
+        with tf.control_dependencies([answers.forget(keys, after=known)]):
+            return [tf.expand_dims(known, 0)]
 
     def _take(self) -> list[tf.Tensor]:
         """Return keys and rows of the next batch."""
@@ -88,24 +91,24 @@ class Combiner:
         types = [tf.int64, *(one.dtype for one in self._given.values())]
         return tf.raw_ops.QueueDequeueManyV2(handle=queue, n=count, component_types=types)
 
-    def _missing(self, done: tf.Tensor, rows: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _missing(self, known: tf.Tensor, rows: list[tf.Tensor]) -> list[tf.Tensor]:
         """Return as many of a request's own rows without answer as one batch holds."""
-        positions = tf.where(~done)[: self._sizes[-1], 0]
+        positions = tf.where(~self._answers.there(known))[: self._sizes[-1], 0]
         return [tf.gather(one, positions) for one in rows]
 
-    def _compute(self, rows: list[tf.Tensor]) -> Tensors:
-        count = tf.shape(rows[0])[0]
-        size = tf.gather(self._sizes, tf.searchsorted(self._sizes, [count])[0])
-        padded = tf.minimum(tf.range(size), count - 1)
-        rows = tf.cond(
-            size > count,
-            lambda: [tf.gather(one, padded) for one in rows],
-            lambda: [tf.identity(one) for one in rows],
-        )
-        given = {}
-        for (name, spec), one in zip(self._given.items(), rows, strict=True):
-            given[name] = tf.ensure_shape(one, spec.shape)
-        return {name: value[:count] for name, value in self._core(given).items()}
+    def _compute(self, count: tf.Tensor, rows: list[tf.Tensor]) -> tf.Tensor:
+        """Return the packed answers to `count` rows."""
+        place = tf.raw_ops.LowerBound(sorted_inputs=[self._sizes], values=tf.reshape(count, [1, 1]))
+        size = tf.reshape(tf.gather(self._sizes, place), [])
+
+        def padded() -> list[tf.Tensor]:
+            positions = tf.minimum(tf.range(size), count - 1)
+            return [tf.gather(one, positions) for one in rows]
+
+        rows = tf.cond(size > count, padded, lambda: rows)
+        for spec, one in zip(self._given.values(), rows, strict=True):
+            one.set_shape(spec.shape)
+        return self._answers.pack(self._core(dict(zip(self._given, rows, strict=True))))[:count]
 
     def _wait(self, turn: tf.Tensor) -> tf.Tensor:
         """Let time pass; no graph has a timer, but a batch waits for a second row that never comes."""
@@ -124,87 +127,73 @@ class Combiner:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Answers that wait for their requests, by row: one table for each type, its values packed into one vector."""
+    """Answers that wait for their requests, in a table: each row's values packed into one vector of their bits.
+
+    Before them stands a one, where there is an answer.
+    """
 
     specs: Mapping[str, tf.TensorSpec]
-    """Of the core's outputs, `[B,...]`."""
+    """Of the core's outputs, `[B,...]`, of types as wide as `_BITS`."""
     name: str
 
-    def put(self, keys: tf.Tensor, values: Tensors) -> tf.Operation:
-        """Keep `values` `[B,...]` under `keys` `[B]`."""
-        kept: list[tf.Operation] = []
-        packed = self._pack(values)
-        for dtype, rows in packed.items():
-            # The types one after the other: who finds the last finds all.
-            with tf.control_dependencies(kept):
-                kept = [self._put(dtype, keys, rows)]
-        return kept[0]
+    def pack(self, values: Tensors) -> tf.Tensor:
+        """Return the outputs as `find` returns them."""
+        first = next(iter(values.values()))
+        columns = [tf.ones([tf.shape(first)[0], 1], _BITS)]
+        for name, width in zip(self.specs, self._widths(), strict=True):
+            columns.append(tf.reshape(tf.bitcast(values[name], _BITS), [-1, width]))
+        return tf.concat(columns, axis=1)
 
-    def done(self, keys: tf.Tensor) -> tf.Tensor:
-        """Tell which rows have their answer, bool `[B]`."""
-        return self._find(tf.int32, keys)[:, 0] > 0
-
-    def fetch(self, keys: tf.Tensor) -> list[tf.Tensor]:
-        """Return the packed answers, and keep them no longer."""
-        found = [self._find(dtype, keys) for dtype in self._widths()]
-        with tf.control_dependencies(found):
-            gone = [
-                tf.raw_ops.LookupTableRemoveV2(table_handle=self._table(dtype), keys=keys) for dtype in self._widths()
-            ]
-        with tf.control_dependencies(gone):
-            return [tf.identity(one) for one in found]
-
-    def unpack(self, packed: Any) -> Tensors:
+    def unpack(self, packed: tf.Tensor) -> Tensors:
         """Return the outputs by name."""
-        columns = dict(zip(self._widths(), packed, strict=True))
-        columns[tf.int32] = columns[tf.int32][:, 1:]
+        _, *columns = tf.split(packed, [1, *self._widths()], axis=1)
         values = {}
-        for name, spec in self.specs.items():
-            width = spec.shape[1:].num_elements()
-            shape = tf.concat([tf.shape(columns[spec.dtype])[:1], spec.shape[1:]], axis=0)
-            values[name] = tf.ensure_shape(tf.reshape(columns[spec.dtype][:, :width], shape), spec.shape)
-            columns[spec.dtype] = columns[spec.dtype][:, width:]
+        for (name, spec), column in zip(self.specs.items(), columns, strict=True):
+            values[name] = tf.reshape(tf.bitcast(column, spec.dtype), [-1, *spec.shape[1:]])
         return values
 
-    def _pack(self, values: Tensors) -> dict[tf.DType, tf.Tensor]:
-        rows = tf.shape(next(iter(values.values())))[0]
-        columns: dict[tf.DType, list[tf.Tensor]] = {dtype: [] for dtype in self._widths()}
-        columns[tf.int32].append(tf.ones([rows, 1], tf.int32))
-        for name, value in values.items():
-            columns[value.dtype].append(tf.reshape(value, [rows, self.specs[name].shape[1:].num_elements()]))
-        return {dtype: tf.concat(parts, axis=1) for dtype, parts in columns.items()}
+    def there(self, packed: tf.Tensor) -> tf.Tensor:
+        """Tell which rows have their answer, bool `[B]`."""
+        return packed[:, 0] > 0
 
-    def _widths(self) -> dict[tf.DType, int]:
-        """Return how many values of each type a row has; int32, last, has one more that says: done."""
-        widths = {spec.dtype: 0 for spec in self.specs.values() if spec.dtype != tf.int32} | {tf.int32: 1}
-        for spec in self.specs.values():
-            widths[spec.dtype] += spec.shape[1:].num_elements()
-        return widths
+    def lack(self, packed: tf.Tensor) -> tf.Tensor:
+        """Tell whether a row has no answer."""
+        return ~tf.reduce_all(self.there(packed))
 
-    def _put(self, dtype: tf.DType, keys: tf.Tensor, rows: tf.Tensor) -> tf.Operation:
-        table, width = self._table(dtype), self._widths()[dtype]
-        size = tf.raw_ops.LookupTableSizeV2(table_handle=table)
-        full = size > max(1, _ABANDONED_BYTES // (width * dtype.size))
+    def put(self, keys: tf.Tensor, packed: tf.Tensor) -> tf.Operation:
+        """Keep `packed` `[B,...]` under `keys` `[B]`."""
+        room = max(1, _ABANDONED_BYTES // (self._row_width() * _BITS.size))
+        full = tf.raw_ops.LookupTableSizeV2(table_handle=self._table()) > room
         # Whoever still waits for an answer that goes with the abandoned ones computes it again.
         return tf.cond(
             full,
-            lambda: tf.raw_ops.LookupTableImportV2(table_handle=self._table(dtype), keys=keys, values=rows),
-            lambda: tf.raw_ops.LookupTableInsertV2(table_handle=self._table(dtype), keys=keys, values=rows),
+            lambda: tf.raw_ops.LookupTableImportV2(table_handle=self._table(), keys=keys, values=packed),
+            lambda: tf.raw_ops.LookupTableInsertV2(table_handle=self._table(), keys=keys, values=packed),
         )
 
-    def _find(self, dtype: tf.DType, keys: tf.Tensor) -> tf.Tensor:
-        width = self._widths()[dtype]
-        missing = tf.zeros([width], dtype)
-        found = tf.raw_ops.LookupTableFindV2(table_handle=self._table(dtype), keys=keys, default_value=missing)
-        return tf.ensure_shape(found, [None, width])
+    def find(self, keys: tf.Tensor) -> tf.Tensor:
+        """Return the packed answers to the rows of `keys`, zeros where there is none."""
+        missing = tf.zeros([self._row_width()], _BITS)
+        found = tf.raw_ops.LookupTableFindV2(table_handle=self._table(), keys=keys, default_value=missing)
+        found.set_shape([None, self._row_width()])
+        return found
 
-    def _table(self, dtype: tf.DType) -> tf.Tensor:
+    def forget(self, keys: tf.Tensor, after: tf.Tensor) -> tf.Operation:
+        """Keep the answers to the rows of `keys` no longer, when there is `after`."""
+        with tf.control_dependencies([after]):
+            return tf.raw_ops.LookupTableRemoveV2(table_handle=self._table(), keys=keys)
+
+    def _table(self) -> tf.Tensor:
         return tf.raw_ops.MutableHashTableOfTensorsV2(
-            key_dtype=tf.int64,
-            value_dtype=dtype,
-            value_shape=[self._widths()[dtype]],
-            shared_name=f"{self.name}-{dtype.name}",
+            key_dtype=tf.int64, value_dtype=_BITS, value_shape=[self._row_width()], shared_name=f"{self.name}-answers"
         )
+
+    def _row_width(self) -> int:
+        return 1 + sum(self._widths())
+
+    def _widths(self) -> list[int]:
+        """Return how many values a row has of each output."""
+        return [spec.shape[1:].num_elements() for spec in self.specs.values()]
 
 
 def _one_at_a_time(function: Any, arguments: Sequence[tf.Tensor], name: str) -> Any:

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 SMALL_WEIGHT = 8192
 """Elements up to which a weight lies in the graph while it is folded: biases and statistics do, kernels do not."""
 
-VARIABLE_BYTES = 256
-"""Constants above this size become variables again, so that all signatures share them."""
+VARIABLE_BYTES, VARIABLE_VECTOR_BYTES = 256, 2**14
+"""Constants above this size become variables again, so that all signatures share them.
+
+Vectors, biases above all, may be longer: to hand a variable to each function takes longer than to read them.
+"""
 
 GRAPH_LIMIT = 2**31 - 1
 """Bytes a protobuf message, and so a graph with its constants, can have."""
@@ -142,9 +145,11 @@ def _drop_unread_weights(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]
 
 def _take_out_constants(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]]) -> None:
     for node in graph_def.node:
-        floating = tf.as_dtype(node.attr["dtype"].type).is_floating if node.op == "Const" else False
-        if floating and node.attr["value"].tensor.ByteSize() > VARIABLE_BYTES:
-            value = tf.make_ndarray(node.attr["value"].tensor)
+        if node.op != "Const" or not tf.as_dtype(node.attr["dtype"].type).is_floating:
+            continue
+        value = tf.make_ndarray(node.attr["value"].tensor)
+        is_vector = max(value.shape, default=1) == value.size
+        if value.nbytes > (VARIABLE_VECTOR_BYTES if is_vector else VARIABLE_BYTES):
             set_placeholder(node, value)
             weights[node.name] = value
 

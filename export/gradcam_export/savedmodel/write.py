@@ -12,6 +12,7 @@ import tensorflow as tf
 from gradcam_export import contract
 from gradcam_export.savedmodel.canonical import make_reproducible
 from gradcam_export.savedmodel.outputs import separate_outputs
+from gradcam_export.savedmodel.variable_shapes import tell_variable_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,6 +70,7 @@ def write_saved_model(classifier: tf.Module, directory: Path) -> None:
     with _quiet():
         tf.saved_model.save(classifier, str(directory), signatures=classifier.signatures(), options=options)
     separate_outputs(directory, classifier.costly())
+    tell_variable_shapes(directory)
     make_reproducible(directory)
 
 
