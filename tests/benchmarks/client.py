@@ -1,8 +1,9 @@
 """What the client adds to a server's own time: starting, the first answer, messages, many images.
 
-`make bench` prints the table. The server answers from memory, in a process of its own, with 1000 classes and maps of
+`make bench` prints the table. A server answers from memory, in a process of its own, with 1000 classes and maps of
 7 × 7 for images of 224 × 224: at once, or after so many milliseconds an image, one call at a time, as one model does.
-Where sides are compared they take turns, and the median of the ratios is reported.
+Another computes: a network of `keras.applications`, on the cores that the client has, too. Where sides are compared
+they take turns, and the median of the ratios is reported.
 """
 
 import json
@@ -25,6 +26,7 @@ IMAGES, CHUNK, CONCURRENCY = 256, 8, 4
 COMMAND_IMAGES, COMMAND_ROUNDS = 1000, 3
 EACH = (0, 5, 20)
 """Milliseconds for one image: nothing; MobileNetV2 on a fast CPU, or ResNet50 on a small GPU; ResNet50 on that CPU."""
+NETWORKS = ("MobileNetV2", "ResNet50")
 THROUGHPUT = (
     "of the bare stub's throughput, with images in memory",
     "`explain_many`, arrays",
@@ -34,6 +36,7 @@ THROUGHPUT = (
     "`--out --format jpeg`",
     "bare images/s",
 )
+MODEL = "classifier"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
@@ -102,12 +105,32 @@ def serve(milliseconds: str) -> None:
 
 
 @contextmanager
-def served(milliseconds: float):
-    """Give the address of a server in a process of its own."""
+def answering(milliseconds: float):
+    """Give the address of a server that answers from memory, in a process of its own."""
     command = [sys.executable, __file__, "--serve", str(milliseconds)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield f"127.0.0.1:{process.stdout.readline().strip()}"
         process.stdin.close()
+
+
+@contextmanager
+def computing(network: str):
+    """Give the address of a server of that network, in a process of its own."""
+    from server_process import ServerProcess
+
+    with tempfile.TemporaryDirectory() as folder:
+        base_path = Path(folder, "model")
+        in_fresh_process(__file__, "export", network, str(base_path))
+        with ServerProcess(base_path, Path(folder, "log"), MODEL) as server:
+            yield server.grpc
+
+
+def export(network: str, directory: str) -> None:
+    """Export it with all options as they are."""
+    from conditioned import application
+    from gradcam_export import export_classifier
+
+    export_classifier(application(network)[0], directory)
 
 
 def importing(module: str) -> float:
@@ -124,7 +147,7 @@ def first_answer(target: str) -> float:
 
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
     start = time.perf_counter()
-    with Client(target, model="colours") as client:
+    with Client(target, model=MODEL) as client:
         client.explain(image)
         return time.perf_counter() - start
 
@@ -167,7 +190,10 @@ def bare_stub(target: str, arrays: list):
     from gradcam_client.wire import gradcam_wire_pb2 as wire
 
     requests = [
-        wire.PredictRequest(inputs={"images": codec.encode(np.stack(arrays[start : start + CHUNK]))})
+        wire.PredictRequest(
+            model_spec=wire.ModelSpec(name=MODEL),
+            inputs={"images": codec.encode(np.stack(arrays[start : start + CHUNK]))},
+        )
         for start in range(0, IMAGES, CHUNK)
     ]
     with grpc.insecure_channel(target) as channel:
@@ -188,7 +214,7 @@ def command(target: str, folder: str) -> dict:
     """Return what `gradcam explain`, its start included, reaches of the bare stub's throughput."""
     with tempfile.TemporaryDirectory() as out, bare_stub(target, images_in_memory()) as bare:
         explain = [sys.executable, "-m", "gradcam_client.cli", "explain", folder, "--server", target]
-        explain += ["--model", "colours"]
+        explain += ["--model", MODEL]
 
         def run(*options: str) -> float:
             return timed(lambda: subprocess.run([*explain, *options], check=True, capture_output=True))
@@ -214,7 +240,7 @@ def many(target: str, folder: str) -> dict:
 
     arrays = images_in_memory()
     files = sorted(Path(folder).iterdir())[:IMAGES]
-    with bare_stub(target, arrays) as bare, Client(target, model="colours") as client:
+    with bare_stub(target, arrays) as bare, Client(target, model=MODEL) as client:
 
         def ours(images: list) -> None:
             assert all(one.error is None for one in client.explain_many(images, concurrency=CONCURRENCY))
@@ -256,7 +282,7 @@ def starts() -> None:
     print(f"| `import gradcam_client` | {milliseconds('importing', 'gradcam_client')} | 250 ms |")
     print(f"| of that, gRPC | {milliseconds('importing', 'grpc.aio')} | |")
     print(f"| of that, numpy | {milliseconds('importing', 'numpy')} | |")
-    with served(0) as target:
+    with answering(0) as target:
         print(f"| `Client` to first answer | {milliseconds('first_answer', target)} | 50 ms |")
     print(f"| one image and its answer, encoded and decoded | {messages() * 1000:.3f} ms | 1 ms |")
 
@@ -274,12 +300,14 @@ def main() -> None:
         for number in range(COMMAND_IMAGES):
             small = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8))
             small.resize((320, 240)).save(f"{folder}/{number:04}.jpg")
-        for each in EACH:
-            with served(each) as target:
+        servers = {f"server takes {each} ms an image": answering(each) for each in EACH}
+        servers |= {f"{network} on the same cores": computing(network) for network in NETWORKS}
+        for name, server in servers.items():
+            with server as target:
                 found = in_fresh_process(__file__, "many", target, folder)
                 found |= in_fresh_process(__file__, "command", target, folder)
             ratios = " | ".join(f"{found[side]:.2f}" for side in ("arrays", "files", *written("")))
-            print(f"| server takes {each} ms an image | {ratios} | {found['bare']:.0f} |")
+            print(f"| {name} | {ratios} | {found['bare']:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ class BatchQueue:
             inputs: of one request.
             name: tells the queue from the others of the model.
         """
-        first = _random_key()
+        # Not beside the checks of the inputs, or it is handed to a thread that has to be woken.
+        with tf.control_dependencies(list(inputs.values())):
+            first = _random_key()
         keys = tf.add(first, tf.range(tf.shape(next(iter(inputs.values())), tf.int64)[0]), name="keys")
         lines = [
             Combiner(core, f"{name}-{self.identity}-{line}", self.allowed_batch_sizes, self.timeout_micros)
