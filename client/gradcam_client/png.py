@@ -30,7 +30,7 @@ def encode(picture: Image.Image) -> bytes:
     # In differences little repeats but single bytes, of areas in one colour: to look for more takes twice as long.
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
     header = struct.pack(">IIBBBBB", picture.width, picture.height, _BITS, _COLOUR, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", deflate.compress(filtered) + deflate.flush()), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", deflate.compress(filtered.data) + deflate.flush()), (b"IEND", b""))
     return SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
