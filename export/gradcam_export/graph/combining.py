@@ -67,12 +67,30 @@ class Combiner:
         known = answers.find(keys)
         with tf.control_dependencies([known]):
             # Rows leave in the order they came: behind these, the queue no longer holds any of this request.
-            before = tf.raw_ops.QueueSizeV2(handle=self._queue())
+            before = waiting = self._waiting()
             if self._timeout:
                 idle = answers.lack(known) & (before < self._sizes[-1])
-                waited = tf.cond(idle, lambda: self._wait(turn), lambda: turn)
-                with tf.control_dependencies([waited]):
-                    before = tf.identity(before)
+                with tf.control_dependencies([tf.cond(idle, lambda: self._wait(turn), lambda: turn)]):
+                    waiting = self._waiting()
+        alone = tf.equal(waiting, tf.size(keys)) & ~tf.reduce_any(answers.there(known))
+        alone &= tf.reduce_any(tf.equal(waiting, self._sizes))
+        packed = tf.cond(
+            alone, lambda: self._compute_alone(waiting, rows), lambda: self._combine(known, before, keys, rows)
+        )
+        return [tf.expand_dims(packed, 0)]
+
+    def _compute_alone(self, count: tf.Tensor, rows: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the packed answers to `rows` where no others wait, without a detour over queue and table.
+
+        Should the queue hold not these rows, which were lost, but as many of another request that came since, then
+        those are lost now, and computed when it is their turn.
+        """
+        with tf.control_dependencies(self._dequeue(count)):
+            return tf.identity(self._answer(rows))
+
+    def _combine(self, known: tf.Tensor, before: tf.Tensor, keys: tf.Tensor, rows: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the packed answers to `rows`, once all are there: with each batch that is computed more are."""
+        answers = self._answers
 
         def batch(known: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             taken, *inputs = tf.cond(before > 0, self._take, lambda: self._missing(known, [keys, *rows]))
@@ -82,14 +100,20 @@ class Combiner:
 
         known, _ = tf.while_loop(lambda known, _: answers.lack(known), batch, [known, before], parallel_iterations=1)
         with tf.control_dependencies([answers.forget(keys, after=known)]):
-            return [tf.expand_dims(known, 0)]
+            return tf.identity(known)
+
+    def _waiting(self) -> tf.Tensor:
+        """Return how many rows the queue holds."""
+        return tf.raw_ops.QueueSizeV2(handle=self._queue())
+
+    def _dequeue(self, count: tf.Tensor) -> list[tf.Tensor]:
+        """Take so many keys and rows out of the queue."""
+        types = [tf.int64, *(one.dtype for one in self._given.values())]
+        return tf.raw_ops.QueueDequeueManyV2(handle=self._queue(), n=count, component_types=types)
 
     def _take(self) -> list[tf.Tensor]:
         """Return keys and rows of the next batch."""
-        queue = self._queue()
-        count = tf.minimum(tf.raw_ops.QueueSizeV2(handle=queue), self._sizes[-1])
-        types = [tf.int64, *(one.dtype for one in self._given.values())]
-        return tf.raw_ops.QueueDequeueManyV2(handle=queue, n=count, component_types=types)
+        return self._dequeue(tf.minimum(self._waiting(), self._sizes[-1]))
 
     def _missing(self, known: tf.Tensor, rows: list[tf.Tensor]) -> list[tf.Tensor]:
         """Return as many of a request's own rows without answer as one batch holds."""
@@ -105,10 +129,13 @@ class Combiner:
             positions = tf.minimum(tf.range(size), count - 1)
             return [tf.gather(one, positions) for one in rows]
 
-        rows = tf.cond(size > count, padded, lambda: rows)
+        return self._answer(tf.cond(size > count, padded, lambda: rows))[:count]
+
+    def _answer(self, rows: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the packed answers to as many rows as a batch may have."""
         for spec, one in zip(self._given.values(), rows, strict=True):
             one.set_shape(spec.shape)
-        return self._answers.pack(self._core(dict(zip(self._given, rows, strict=True))))[:count]
+        return self._answers.pack(self._core(dict(zip(self._given, rows, strict=True))))
 
     def _wait(self, turn: tf.Tensor) -> tf.Tensor:
         """Let time pass; no graph has a timer, but a batch waits for a second row that never comes."""
