@@ -61,6 +61,7 @@ ROOMS = {
         "progress": set(),
         "in_order": set(),
         "completion": set(),
+        "png": set(),
         "manifest": {"contract", "errors"},
         "images": {"archives", "errors"},
         "overlay": {"errors"},
@@ -85,7 +86,7 @@ ROOMS = {
         "report_layers": {"overlay", "results", "visualization"},
         "report": {*CLIENT_LEAVES, "report_layers", "results", "visualization"},
         "records": {"archives", "errors", "results"},
-        "drawing": {"errors", "paths", "results", "visualization"},
+        "drawing": {"errors", "paths", "png", "results", "visualization"},
         "cli_arguments": {*CLIENT_LEAVES, "completion", "overlay", "visualization"},
         "explaining": CLIENT_COMMANDS | {"cli_arguments"},
         "cli": CLIENT_COMMANDS | {"cli_arguments", "completion", "core", "explaining", "progress", "visualization"},
@@ -117,7 +118,7 @@ LIBRARIES = {
         "beam": {"apache_beam"},
         **{room: {"PIL"} for room in ("figures", "contact_sheet", "drawing", "report")},
         "images": {"numpy", "PIL", "pillow_heif"},
-        **{room: {"numpy", "PIL"} for room in ("overlay", "visualization", "results", "answers", "core")},
+        **{room: {"numpy", "PIL"} for room in ("overlay", "visualization", "results", "answers", "core", "png")},
     },
 }
 """Libraries that these rooms may import beside Python's own."""

@@ -23,6 +23,12 @@ from gradcam_export.options import ExportKeywords, Method, choices
         ({"method": ["cam", "cam"]}, r"method must name one CAM method, or several, each once; got \['cam', 'cam'\]"),
         ({"top_k": 0}, "top_k must be a number from 1 up; got 0"),
         ({"chunk": -1}, "chunk must be a number from 1 up; got -1"),
+        ({"allowed_batch_sizes": (1, 4, 2)}, r"allowed_batch_sizes must ascend from 1 up to max_batch_size 16"),
+        ({"allowed_batch_sizes": (1, 2), "max_batch_size": 4}, r"up to max_batch_size 4; got \(1, 2\)"),
+        ({"allowed_batch_sizes": ()}, r"got \(\)"),
+        ({"max_batch_size": 0}, "max_batch_size must be a number from 1 up; got 0"),
+        ({"batch_threads": 0}, "batch_threads must be a number from 1 up; got 0"),
+        ({"batch_timeout_micros": -1}, "batch_timeout_micros must be a number from 0 up; got -1"),
         ({"version": -1}, "version must be a number from 0 up; got -1"),
         ({"images": "no/such/folder"}, "images must be a folder of images; no/such/folder is none"),
     ],
@@ -66,3 +72,9 @@ def test_preprocessing_can_be_any_function():
     assert resolve_preprocessing("keras.activations:relu", None, 3).name == "keras.activations:relu"
     # What a factory prescribes and no mode computes keeps its own name.
     assert resolve_preprocessing(None, halve, 3).function is halve
+
+
+def test_batches_are_padded_to_the_next_power_of_two():
+    assert ExportOptions().batch_sizes == (1, 2, 4, 8, 16)
+    assert ExportOptions(max_batch_size=5).batch_sizes == (1, 2, 4, 5)
+    assert ExportOptions(max_batch_size=1).batch_sizes == (1,)

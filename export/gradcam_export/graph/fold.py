@@ -145,11 +145,13 @@ def _drop_unread_weights(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]
 
 def _take_out_constants(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]]) -> None:
     for node in graph_def.node:
-        if node.op != "Const" or not tf.as_dtype(node.attr["dtype"].type).is_floating:
+        # A value that repeats is written once, and takes no room whatever its shape.
+        size = node.attr["value"].tensor.ByteSize() if node.op == "Const" else 0
+        if size <= VARIABLE_BYTES or not tf.as_dtype(node.attr["dtype"].type).is_floating:
             continue
         value = tf.make_ndarray(node.attr["value"].tensor)
-        is_vector = max(value.shape, default=1) == value.size
-        if value.nbytes > (VARIABLE_VECTOR_BYTES if is_vector else VARIABLE_BYTES):
+        is_vector = max(value.shape) == value.size
+        if size > VARIABLE_VECTOR_BYTES or not is_vector:
             set_placeholder(node, value)
             weights[node.name] = value
 
