@@ -6,7 +6,7 @@ import tensorflow as tf
 from assembled import Folded
 from classifiers import photographs
 from gradcam_export import contract
-from gradcam_export.graph.shared_sums import part_activations
+from gradcam_export.graph.shared_sums import part_activations, part_sums
 from hand_built import HandBuilt
 from kernels import merges, profiled
 from residual import preactivated
@@ -48,5 +48,49 @@ def test_only_shared_sums_of_convolutions_are_parted_from_their_activation(patte
     after, before, values = built.both(results, feeds, part_activations)
     assert after.counts == [pattern in SHARED]
     assert after.ops["EnsureShape"] == (pattern in SHARED)
+    for value, wanted in zip(values, before, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+
+
+def _read_later(built, x, y):
+    total = x + tf.nn.bias_add(y, built.weight(4))
+    return (tf.nn.relu(total) * x,)
+
+
+def _kept(built, x, y):
+    shortcut = tf.nn.tanh(x)
+    return shortcut + tf.nn.bias_add(y, built.weight(4)), shortcut
+
+
+def _read_before(built, x, y):
+    shortcut = tf.nn.tanh(y)
+    again = tf.nn.conv2d(shortcut, built.weight(1, 1, 4, 4), 1, "SAME")
+    return (tf.nn.relu(shortcut + tf.nn.bias_add(again, built.weight(4))),)
+
+
+def _read_beside(built, x, y):
+    shortcut = tf.nn.tanh(y)
+    again = tf.nn.conv2d(shortcut, built.weight(1, 1, 4, 4), 1, "SAME")
+    return (tf.nn.relu(shortcut + tf.nn.bias_add(again, built.weight(4))) * tf.nn.tanh(shortcut),)
+
+
+def _two_kernels(built, x, y):
+    other = tf.nn.bias_add(tf.nn.conv2d(x, built.weight(1, 1, 4, 4), 1, "SAME"), built.weight(4))
+    return (other + tf.nn.bias_add(y, built.weight(4)),)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parted"), [(_read_later, 1), (_kept, 1), (_read_beside, 1), (_read_before, 0), (_two_kernels, 0)]
+)
+def test_kernels_add_into_memory_that_nobody_reads_any_more(pattern, parted):
+    built = HandBuilt()
+    with built.graph.as_default():
+        x = built.input(7, 6, 4)
+        y = tf.nn.conv2d(x, built.weight(3, 3, 4, 4), 1, "SAME")
+        results = pattern(built, x, y)
+    feeds = {"x": built.random.normal(size=(2, 7, 6, 4))}
+    after, before, values = built.both(results, feeds, part_sums)
+    assert after.counts == [parted]
+    assert after.ops["EnsureShape"] == parted
     for value, wanted in zip(values, before, strict=True):
         np.testing.assert_array_equal(value, wanted)

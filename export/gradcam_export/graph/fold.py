@@ -17,7 +17,7 @@ from gradcam_export.graph.one_hot import select_columns
 from gradcam_export.graph.paddings import fold_paddings
 from gradcam_export.graph.precision import compute_in_half
 from gradcam_export.graph.scales import fold_scales, merge_additions
-from gradcam_export.graph.shared_sums import part_activations
+from gradcam_export.graph.shared_sums import part_activations, part_sums
 from gradcam_export.graph.slices import standard_slice_updates
 from gradcam_export.graph.weight_operations import drop_round_trips, fold_weight_operations
 
@@ -91,7 +91,9 @@ def fold(
     if precision != "float32":
         compute_in_half(graph, precision, outputs[contract.PREDICTIONS])
     graph_def = optimize(graph.graph_def, kept, ["constfold", "dependency"])
-    part_activations(EditableGraph(graph_def, weights, kept))
+    graph = EditableGraph(graph_def, weights, kept)
+    part_sums(graph)
+    part_activations(graph)
     _drop_unread_weights(graph_def, weights)
     if storage == "variables":
         _take_out_constants(graph_def, weights)
