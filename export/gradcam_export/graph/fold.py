@@ -90,7 +90,8 @@ def fold(
     fold_input_channels(graph)
     if precision != "float32":
         compute_in_half(graph, precision, outputs[contract.PREDICTIONS])
-    graph_def = optimize(graph.graph_def, kept, ["constfold", "dependency"])
+    # Who reads what is seen only once equals are one, as the runtime will make them.
+    graph_def = optimize(graph.graph_def, kept, ["constfold", "common_subgraph_elimination", "dependency"])
     graph = EditableGraph(graph_def, weights, kept)
     part_sums(graph)
     part_activations(graph)
