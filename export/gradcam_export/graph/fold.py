@@ -92,9 +92,7 @@ def fold(
         compute_in_half(graph, precision, outputs[contract.PREDICTIONS])
     # Who reads what is seen only once equals are one, as the runtime will make them.
     graph_def = optimize(graph.graph_def, kept, ["constfold", "common_subgraph_elimination", "dependency"])
-    graph = EditableGraph(graph_def, weights, kept)
-    part_sums(graph)
-    part_activations(graph)
+    _part_sums(EditableGraph(graph_def, weights, kept))
     _drop_unread_weights(graph_def, weights)
     if storage == "variables":
         _take_out_constants(graph_def, weights)
@@ -108,6 +106,11 @@ def fold(
         weights=weights,
         nodes=(before, len(graph_def.node)),
     )
+
+
+def _part_sums(graph: EditableGraph) -> None:
+    part_sums(graph)
+    part_activations(graph)
 
 
 def _bind_small_weights(graph_def: Any, weights: dict[str, np.ndarray[Any, Any]]) -> None:
