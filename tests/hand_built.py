@@ -17,7 +17,7 @@ class HandBuilt:
         self.weights: dict[str, np.ndarray] = {}
         self.random = np.random.default_rng(seed)
 
-    def input(self, *shape: int, name: str = "x"):
+    def input(self, *shape: int | None, name: str = "x"):
         """Add an input `[B, *shape]`."""
         return tf.compat.v1.placeholder(self.dtype, [None, *shape], name=name)
 

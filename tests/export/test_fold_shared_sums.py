@@ -82,10 +82,11 @@ def _two_kernels(built, x, y):
 @pytest.mark.parametrize(
     ("pattern", "parted"), [(_read_later, 1), (_kept, 1), (_read_beside, 1), (_read_before, 0), (_two_kernels, 0)]
 )
-def test_kernels_add_into_memory_that_nobody_reads_any_more(pattern, parted):
+@pytest.mark.parametrize("size", [(7, 6), (None, None)], ids=["fixed", "any size"])
+def test_kernels_add_into_memory_that_nobody_reads_any_more(pattern, parted, size):
     built = HandBuilt()
     with built.graph.as_default():
-        x = built.input(7, 6, 4)
+        x = built.input(*size, 4)
         y = tf.nn.conv2d(x, built.weight(3, 3, 4, 4), 1, "SAME")
         results = pattern(built, x, y)
     feeds = {"x": built.random.normal(size=(2, 7, 6, 4))}

@@ -35,11 +35,19 @@ class BatchShapes:
 
     def of(self, tensor: str) -> tuple[Size, ...] | None:
         """Return the shape of `tensor`, or `None` where not all of it is static."""
-        name = tensor if ":" in tensor else f"{tensor}:0"
-        first, second = (graph.get_tensor_by_name(name).shape for graph in self._graphs)
+        first, second = self._both(tensor)
         if not (first.is_fully_defined() and second.is_fully_defined() and first.rank == second.rank):
             return None
         return tuple(zip(first.as_list(), second.as_list(), strict=True))
+
+    def rank(self, tensor: str) -> int | None:
+        """Return the number of axes of `tensor`, or `None` where that is not static."""
+        first, second = self._both(tensor)
+        return first.rank if first.rank == second.rank else None
+
+    def _both(self, tensor: str) -> list[tf.TensorShape]:
+        name = tensor if ":" in tensor else f"{tensor}:0"
+        return [graph.get_tensor_by_name(name).shape for graph in self._graphs]
 
 
 def count(sizes: tuple[Size, ...]) -> int | None:

@@ -95,11 +95,11 @@ def _part(graph: EditableGraph, places: list[tuple[Any, int]]) -> int:
 
 def _apart(graph: EditableGraph, shapes: BatchShapes, reader: Any, index: int) -> bool:
     read = reader.input[index]
-    shape = shapes.of(read)
-    if shape is None:
+    rank = shapes.rank(read)
+    if rank is None:
         return False
     # An identity would be removed, as would whatever stops gradients.
     name = graph.add_operation(f"{reader.name}/apart_{index}", "EnsureShape", [read], T=reader.attr["T"].type)
-    graph.producer(name).attr["shape"].shape.CopyFrom(tf.TensorShape([None] * len(shape)).as_proto())
+    graph.producer(name).attr["shape"].shape.CopyFrom(tf.TensorShape([None] * rank).as_proto())
     graph.set_input(reader, index, name)
     return True
