@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 import tensorflow as tf
-from gradcam_export.graph.editing import EditableGraph, producer_name
-from gradcam_export.graph.grappler import optimize
+from gradcam_export.graph.folding.editing import EditableGraph, producer_name
+from gradcam_export.graph.folding.grappler import optimize
 
 
 class HandBuilt:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradcam_export.graph.averages import average_kernels
-from gradcam_export.graph.one_hot import select_columns
-from gradcam_export.graph.weight_operations import fold_weight_operations
+from gradcam_export.graph.folding.averages import average_kernels
+from gradcam_export.graph.folding.one_hot import select_columns
+from gradcam_export.graph.folding.weight_operations import fold_weight_operations
 from hand_built import HandBuilt
 
 SPREADING = {"MaxPoolGrad", "AvgPoolGrad", "MaxPool3DGrad", "AvgPool3DGrad", "BroadcastTo", "Tile"}

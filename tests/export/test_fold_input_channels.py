@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradcam_export.graph.input_channels import fold_input_channels
-from gradcam_export.graph.paddings import fold_paddings
+from gradcam_export.graph.folding.input_channels import fold_input_channels
+from gradcam_export.graph.folding.paddings import fold_paddings
 from hand_built import HandBuilt
 
 

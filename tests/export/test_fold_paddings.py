@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradcam_export.graph.paddings import fold_paddings
+from gradcam_export.graph.folding.paddings import fold_paddings
 from hand_built import HandBuilt
 
 

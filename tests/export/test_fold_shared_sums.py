@@ -6,7 +6,7 @@ import tensorflow as tf
 from assembled import Folded
 from classifiers import photographs
 from gradcam_export import contract
-from gradcam_export.graph.shared_sums import part_activations, part_sums
+from gradcam_export.graph.folding.shared_sums import part_activations, part_sums
 from hand_built import HandBuilt
 from kernels import merges, profiled
 from residual import preactivated

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradcam_export.graph.slices import standard_slice_updates
+from gradcam_export.graph.folding.slices import standard_slice_updates
 from hand_built import HandBuilt
 
 

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradcam_export.graph.weight_operations import drop_round_trips, fold_weight_operations
+from gradcam_export.graph.folding.weight_operations import drop_round_trips, fold_weight_operations
 from hand_built import HandBuilt
 
 HALVES = [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from gradcam_export import OptionError
-from gradcam_export.graph.precision import compute_in_half
+from gradcam_export.graph.folding.precision import compute_in_half
 from hand_built import HandBuilt
 
 HALVES = [

@@ -9,8 +9,9 @@ from classifiers import FAMILIES, photographs
 from gradcam_export import VerificationError, export_classifier, module
 from gradcam_export.checks import oracle
 from gradcam_export.checks.heatmaps import ExpectedHeatmaps
-from gradcam_export.graph import explain, fold, scales
-from gradcam_export.graph.editing import EditableGraph
+from gradcam_export.graph import explain, fold
+from gradcam_export.graph.folding import scales
+from gradcam_export.graph.folding.editing import EditableGraph
 from gradcam_export.methods.gradcam import GradCam
 from lean import LEAN
 

@@ -9,17 +9,17 @@ import tensorflow as tf
 
 from gradcam_export import contract
 from gradcam_export.errors import OptionError
-from gradcam_export.graph.averages import average_kernels
-from gradcam_export.graph.editing import EditableGraph, producer_name, set_constant, set_placeholder
-from gradcam_export.graph.grappler import optimize
-from gradcam_export.graph.input_channels import fold_input_channels
-from gradcam_export.graph.one_hot import select_columns
-from gradcam_export.graph.paddings import fold_paddings
-from gradcam_export.graph.precision import compute_in_half
-from gradcam_export.graph.scales import fold_scales, merge_additions
-from gradcam_export.graph.shared_sums import part_activations, part_sums
-from gradcam_export.graph.slices import standard_slice_updates
-from gradcam_export.graph.weight_operations import drop_round_trips, fold_weight_operations
+from gradcam_export.graph.folding.averages import average_kernels
+from gradcam_export.graph.folding.editing import EditableGraph, producer_name, set_constant, set_placeholder
+from gradcam_export.graph.folding.grappler import optimize
+from gradcam_export.graph.folding.input_channels import fold_input_channels
+from gradcam_export.graph.folding.one_hot import select_columns
+from gradcam_export.graph.folding.paddings import fold_paddings
+from gradcam_export.graph.folding.precision import compute_in_half
+from gradcam_export.graph.folding.scales import fold_scales, merge_additions
+from gradcam_export.graph.folding.shared_sums import part_activations, part_sums
+from gradcam_export.graph.folding.slices import standard_slice_updates
+from gradcam_export.graph.folding.weight_operations import drop_round_trips, fold_weight_operations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gradcam_export.errors import UnsupportedOperation
-from gradcam_export.graph.slices import SLICE_UPDATE
+from gradcam_export.graph.folding.slices import SLICE_UPDATE
 from gradcam_export.stock_ops import Obstacle, node_obstacles, say, stock_server
 
 if TYPE_CHECKING:

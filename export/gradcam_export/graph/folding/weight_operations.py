@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 
 def fold_weight_operations(graph: EditableGraph) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gradcam_export.graph.shapes import BatchShapes
+from gradcam_export.graph.folding.shapes import BatchShapes
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 _CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative")
 _CHANNELS_LAST = (b"", b"NHWC", b"NDHWC")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from gradcam_export.graph.editing import producer_name
-from gradcam_export.graph.shapes import BatchShapes
+from gradcam_export.graph.folding.editing import producer_name
+from gradcam_export.graph.folding.shapes import BatchShapes
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 _ACTIVATIONS = ("Relu", "Relu6", "Elu", "LeakyRelu", "Sigmoid", "Tanh")
 _KERNELS = frozenset(("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul"))

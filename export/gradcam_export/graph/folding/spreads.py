@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from gradcam_export.graph.shapes import count
+from gradcam_export.graph.folding.shapes import count
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
-    from gradcam_export.graph.shapes import BatchShapes, Size
+    from gradcam_export.graph.folding.editing import EditableGraph
+    from gradcam_export.graph.folding.shapes import BatchShapes, Size
 
 INT32 = tf.int32.as_datatype_enum
 

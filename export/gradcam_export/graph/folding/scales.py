@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from gradcam_export.graph.weight_operations import widens
+from gradcam_export.graph.folding.weight_operations import widens
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 _RANKS = {"Conv2D": 4, "Conv3D": 5, "DepthwiseConv2dNative": 4}
 """Number of axes of what each convolution makes."""

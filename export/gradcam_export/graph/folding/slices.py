@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 SLICE_UPDATE: Final = "XlaDynamicUpdateSlice"
 """What `keras.ops.slice_update` is traced to (Keras 3.15). Its kernel calls XLA, which is switched off in a server."""

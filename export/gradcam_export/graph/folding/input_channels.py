@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import tensorflow as tf
 
-from gradcam_export.graph.editing import producer_name
-from gradcam_export.graph.shapes import BatchShapes
+from gradcam_export.graph.folding.editing import producer_name
+from gradcam_export.graph.folding.shapes import BatchShapes
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
     Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from gradcam_export.errors import OptionError
-from gradcam_export.graph.editing import producer_name, set_placeholder
+from gradcam_export.graph.folding.editing import producer_name, set_placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 _LAYERS = frozenset(
     (

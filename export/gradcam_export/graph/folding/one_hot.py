@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 _INT32 = tf.int32.as_datatype_enum
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from gradcam_export.graph.shapes import BatchShapes, count
-from gradcam_export.graph.spreads import INT32, SPREADING, Spread, Way
+from gradcam_export.graph.folding.shapes import BatchShapes, count
+from gradcam_export.graph.folding.spreads import INT32, SPREADING, Spread, Way
 
 if TYPE_CHECKING:
-    from gradcam_export.graph.editing import EditableGraph
+    from gradcam_export.graph.folding.editing import EditableGraph
 
 
 def average_kernels(graph: EditableGraph) -> int:
