@@ -64,9 +64,9 @@ class Drawing:
         digits = len(str(len(ranked)))
         for rank, one in enumerate(ranked, 1):
             name = class_stem(stem, f"{rank:0{digits}}", one.label) if self.several else stem
-            overlays.append(self._save(one.overlay(self.shown, negative=against), f"{name}_overlay", jpeg=self.jpeg))
-            evidence = one.evidence(self.shown.polarity, against)
-            self._save(self.shown.index(evidence, one.image.height, one.image.width), f"{name}_heatmap", jpeg=False)
+            painted, overlay = self.shown.layers(one.image, one.evidence(self.shown.polarity, against))
+            overlays.append(self._save(overlay, f"{name}_overlay", jpeg=self.jpeg))
+            self._save(painted, f"{name}_heatmap", jpeg=False)
             if self.strip:
                 self._save(one.strip(self.shown, negative=against), f"{name}_strip", jpeg=self.jpeg)
         return overlays
@@ -82,11 +82,8 @@ class Drawing:
             if jpeg:
                 # With a colour for each pixel: in colours halved, which is the default, a heatmap's edges run.
                 picture.save(path, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-            elif picture.mode == "RGB":
-                path.write_bytes(png.encode(picture))
             else:
-                # The lightest compression takes a quarter of the time.
-                picture.save(path, "PNG", compress_level=1)
+                path.write_bytes(png.encode(picture))
         return path.name
 
 

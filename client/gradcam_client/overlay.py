@@ -47,18 +47,23 @@ def upsample(heatmap: Array, height: int, width: int) -> Array:
     Returns:
         `[H, W]` float32; beyond the outermost centres the outermost value.
     """
-    rows = _interpolate(np.asarray(heatmap, np.float32), height)
-    return np.ascontiguousarray(_interpolate(rows.T, width).T)
+    rows = _interpolate(np.asarray(heatmap, np.float32), height, axis=0)
+    return _interpolate(rows, width, axis=1)
 
 
-def _interpolate(values: Array, size: int) -> Array:
-    """Resize the first axis of `values` to `size`."""
-    length = len(values)
+def _interpolate(values: Array, size: int, *, axis: int) -> Array:
+    """Resize an axis of `values` `[h, w]` to `size`."""
+    length = values.shape[axis]
     centres = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
     low = np.floor(centres).astype(np.intp)
-    high = np.minimum(low + 1, length - 1)
-    weight = (centres - low).astype(np.float32)[:, None]
-    return values[low] + (values[high] - values[low]) * weight  # type: ignore[no-any-return]
+    weight = (centres - low).astype(np.float32)
+    lower = values.take(low, axis)
+    result = values.take(np.minimum(low + 1, length - 1), axis)
+    # In place: of a picture of many pixels it is memory that takes the time.
+    result -= lower
+    result *= np.expand_dims(weight, 1 - axis)
+    result += lower
+    return result  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -149,17 +154,17 @@ def blend(image: Image.Image, heatmap: Array, *, colormap: str = "jet", alpha: f
     if not 0 <= alpha <= 1:
         raise OptionError(f"alpha {alpha}: give an opacity between 0 and 1")
     strength = upsample(heatmap, image.height, image.width)
-    return cover(image, paint(strength, colormap), strength, alpha)
+    return cover(image, index(strength, colormap), strength, alpha)
 
 
-def cover(image: Image.Image, colours: Array, strength: Array, alpha: float) -> Image.Image:
-    """Cover a picture with colours by the strength at each pixel.
+def cover(image: Image.Image, painted: Image.Image, strength: Array, alpha: float) -> Image.Image:
+    """Cover a picture with a painted map by the strength at each pixel.
 
     A picture shows unchanged where nothing raised the score, and a map of zeros changes nothing.
 
     Args:
         image: the picture, `H` by `W` pixels.
-        colours: `[H, W, 3]` uint8, RGB.
+        painted: the map, of the same size.
         strength: `[H, W]`, 0..1.
         alpha: how much of the picture the strongest colour covers, 0..1.
 
@@ -167,7 +172,7 @@ def cover(image: Image.Image, colours: Array, strength: Array, alpha: float) -> 
         RGB, the picture's size.
     """
     mask = Image.fromarray(np.rint(coverage(strength) * (255 * alpha)).astype(np.uint8))
-    return Image.composite(Image.fromarray(colours), image.convert("RGB"), mask)
+    return Image.composite(painted.convert("RGB"), image.convert("RGB"), mask)
 
 
 def coverage(strength: Array) -> Array:

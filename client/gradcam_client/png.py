@@ -1,37 +1,59 @@
-"""Photographs as PNG files, written as fast as a server answers.
+"""Photographs and painted maps as PNG files, written as fast as a server answers.
 
-Pillow compares five filters for each line, and keeps all other threads waiting meanwhile (10 to 13). Here every line is
-written as its difference to the one above, which suits photographs, and compressed by zlib while other threads run: in
-less than half the time, for a file a fifth larger.
+Pillow compares five filters for each line of a photograph, and keeps all other threads waiting meanwhile (10 to 13).
+Here all lines of a picture have the same filter, and zlib compresses while other threads run: in less than half the
+time, a photograph for a file a fifth larger, a painted map for one of half the size.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    Array = np.ndarray[Any, np.dtype[np.uint8]]
+
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_BITS, _COLOUR, _UP = 8, 2, 2
+_BITS, _RGB, _INDEXED, _SUB, _UP = 8, 2, 3, 1, 2
 
 
 def encode(picture: Image.Image) -> bytes:
-    """Return the PNG file of a picture of mode RGB (W3C: Portable Network Graphics, third edition)."""
+    """Return the PNG file of a picture of mode RGB or P (W3C: Portable Network Graphics, third edition)."""
     lines = np.asarray(picture).reshape(picture.height, -1)
-    filtered = np.empty((picture.height, 1 + lines.shape[1]), np.uint8)
+    if picture.mode == "P":
+        # From one position to the next a map goes up or down by the same few steps again and again.
+        colours, strategy, filtered = _INDEXED, zlib.Z_DEFAULT_STRATEGY, _less_the_one_before(lines)
+        palette = [(b"PLTE", bytes(picture.getpalette() or ()))]
+    else:
+        # In differences little repeats but single bytes, of areas in one colour: to look for more takes twice as long.
+        colours, strategy, filtered = _RGB, zlib.Z_RLE, _less_the_line_above(lines)
+        palette = []
+    deflate = zlib.compressobj(1, strategy=strategy)
+    header = struct.pack(">IIBBBBB", picture.width, picture.height, _BITS, colours, 0, 0, 0)
+    pixels = deflate.compress(filtered.data) + deflate.flush()
+    chunks = [(b"IHDR", header), *palette, (b"IDAT", pixels), (b"IEND", b"")]
+    return SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _less_the_one_before(lines: Array) -> Array:
+    filtered = np.empty((lines.shape[0], 1 + lines.shape[1]), np.uint8)
+    filtered[:, 0] = _SUB
+    filtered[:, 1] = lines[:, 0]
+    np.subtract(lines[:, 1:], lines[:, :-1], out=filtered[:, 2:])
+    return filtered
+
+
+def _less_the_line_above(lines: Array) -> Array:
+    filtered = np.empty((lines.shape[0], 1 + lines.shape[1]), np.uint8)
     filtered[:, 0] = _UP
     filtered[0, 1:] = lines[0]
     np.subtract(lines[1:], lines[:-1], out=filtered[1:, 1:])
-    # In differences little repeats but single bytes, of areas in one colour: to look for more takes twice as long.
-    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    header = struct.pack(">IIBBBBB", picture.width, picture.height, _BITS, _COLOUR, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", deflate.compress(filtered.data) + deflate.flush()), (b"IEND", b""))
-    return SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+    return filtered
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

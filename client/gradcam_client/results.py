@@ -165,7 +165,8 @@ class Explanation(Prediction):
         shown = self._shown(visualization, fields)
         heatmap = self.evidence(shown.polarity, negative)
         image = figures.scaled(self.image, size)
-        parts = (image, shown.paint(heatmap, image.height, image.width), shown.draw(image, heatmap))
+        painted, drawn = shown.layers(image, heatmap)
+        parts = (image, painted.convert("RGB"), drawn)
         tile = figures.Tile(pictures=parts, label=self.label, class_index=self.class_index, score=self.score)
         return figures.sheet([tile], font=font)
 

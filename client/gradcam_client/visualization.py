@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
 import numpy as np
-from PIL import Image
 
 from gradcam_client import overlay
 from gradcam_client.errors import OptionError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     Array = np.ndarray[Any, np.dtype[Any]]
 
 Polarity = Literal["positive", "negative", "both"]
@@ -120,18 +121,7 @@ class Visualization:
         Returns:
             RGB.
         """
-        return self.index(heatmap, height, width).convert("RGB")
-
-    def index(self, heatmap: Array, height: int, width: int) -> Image.Image:
-        """The painted map alone, with the colour map as its palette: one byte a pixel.
-
-        Args:
-            heatmap: `[h, w]`, -1..1; below zero against the class.
-            height: rows of the picture.
-            width: columns of the picture.
-        """
-        evidence = self.evidence(heatmap, height, width)
-        return overlay.index(evidence, self.colormap, signed=self.polarity == "both")
+        return self._painted(self.evidence(heatmap, height, width)).convert("RGB")
 
     def draw(self, image: Image.Image, heatmap: Array) -> Image.Image:
         """Show a map with its picture.
@@ -143,24 +133,42 @@ class Visualization:
         Returns:
             RGB, the picture's size.
         """
+        _, drawn = self.layers(image, heatmap)
+        return drawn
+
+    def layers(self, image: Image.Image, heatmap: Array) -> tuple[Image.Image, Image.Image]:
+        """Show a map alone, and with its picture.
+
+        Args:
+            image: the picture, any size.
+            heatmap: `[h, w]`, -1..1; below zero against the class.
+
+        Returns:
+            What `paint` returns, with the colour map as its palette: mode P, one byte a pixel; and what `draw` returns.
+        """
         evidence = self.evidence(heatmap, image.height, image.width)
+        painted = self._painted(evidence)
+        return painted, self._over(image, evidence, painted)
+
+    def _over(self, image: Image.Image, evidence: Array, painted: Image.Image) -> Image.Image:
         match self.overlay_type:
             case "none":
-                return Image.fromarray(self._colours(evidence))
+                return painted.convert("RGB")
             case "mask_black":
                 return overlay.reveal(image, np.abs(evidence))
             case "outlines":
                 return self._outlined(image, evidence)
             case "grayscale":
                 image = image.convert("L")
-        return overlay.cover(image, self._colours(evidence), np.abs(evidence), self.alpha)
+        return overlay.cover(image, painted, np.abs(evidence), self.alpha)
 
-    def _colours(self, evidence: Array) -> Array:
-        return overlay.paint(evidence, self.colormap, signed=self.polarity == "both")
+    def _painted(self, evidence: Array) -> Image.Image:
+        return overlay.index(evidence, self.colormap, signed=self.polarity == "both")
 
     def _outlined(self, image: Image.Image, evidence: Array) -> Image.Image:
         for sign in (1, -1):
-            red, green, blue = self._colours(np.array([[sign * self.level]]))[0, 0].tolist()
+            line = self._painted(np.array([[sign * self.level]])).convert("RGB")
+            red, green, blue = np.asarray(line)[0, 0].tolist()
             image = overlay.outline(image, sign * evidence >= self.level, (red, green, blue))
         return image
 

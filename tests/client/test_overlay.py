@@ -134,7 +134,7 @@ def test_jet_and_viridis_tell_the_signs_apart_from_blue_to_red_and_yellow():
 
 def test_covering_keeps_red_red_and_blue_blue():
     red = Image.new("RGB", (2, 1), (255, 0, 0))
-    blue = np.full((1, 2, 3), (0, 0, 255), np.uint8)
+    blue = Image.new("RGB", (2, 1), (0, 0, 255))
     np.testing.assert_array_equal(cover(red, blue, np.array([[0, 1]]), 1), [[[255, 0, 0], [0, 0, 255]]])
 
 

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+import pytest
 from gradcam_client import png
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,17 +24,34 @@ def test_the_pixels_come_back(pixels):
         np.testing.assert_array_equal(np.asarray(read), pixels)
 
 
-def test_every_chunk_has_its_checksum():
-    file = png.encode(Image.fromarray(np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)))
+@given(PIXELS, arrays(np.uint8, (256, 3), elements=st.integers(0, 255)))
+def test_indices_and_palette_come_back(pixels, palette):
+    picture = Image.fromarray(pixels[..., 0])
+    picture.putpalette(palette.tobytes())
+    with Image.open(io.BytesIO(png.encode(picture))) as read:
+        assert (read.format, read.mode) == ("PNG", "P")
+        np.testing.assert_array_equal(np.asarray(read), pixels[..., 0])
+        np.testing.assert_array_equal(np.asarray(read.convert("RGB")), palette[pixels[..., 0]])
+
+
+RGB = Image.fromarray(np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3))
+INDEXED = RGB.convert("P")
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"), [(RGB, ["IHDR", "IDAT", "IEND"]), (INDEXED, ["IHDR", "PLTE", "IDAT", "IEND"])]
+)
+def test_every_chunk_has_its_checksum(picture, expected):
+    file = png.encode(picture)
     place = len(png.SIGNATURE)
     kinds = []
     while place < len(file):
         length, kind = struct.unpack_from(">I4s", file, place)
         data = file[place + 8 : place + 8 + length]
         assert struct.unpack_from(">I", file, place + 8 + length)[0] == zlib.crc32(kind + data)
-        kinds.append(kind)
+        kinds.append(kind.decode())
         place += 12 + length
-    assert kinds == [b"IHDR", b"IDAT", b"IEND"]
+    assert kinds == expected
 
 
 def test_areas_of_one_colour_take_no_room():

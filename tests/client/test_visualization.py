@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from gradcam_client.errors import OptionError
-from gradcam_client.overlay import COLORMAPS, DIVERGING, blend, colorize, cover, outline, paint, reveal, upsample
+from gradcam_client.overlay import COLORMAPS, DIVERGING, blend, colorize, cover, index, outline, reveal, upsample
 from gradcam_client.visualization import OVERLAY_TYPES, POLARITIES, Visualization
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -50,15 +50,15 @@ def test_a_map_of_zeros_changes_nothing(picture, colormap, polarity):
 @pytest.mark.parametrize("polarity", POLARITIES)
 def test_what_lies_under_the_colours(picture, signed, polarity):
     evidence = upsample(signed, 30, 40)
-    colours = paint(evidence, "red_green", signed=polarity == "both")
+    painted = index(evidence, "red_green", signed=polarity == "both")
 
     def show(**fields):
         return Visualization(colormap="red_green", alpha=0.7, polarity=polarity, **fields).draw(picture, signed)
 
-    assert show(overlay_type="original") == cover(picture, colours, abs(evidence), 0.7)
-    assert show(overlay_type="grayscale") == cover(picture.convert("L"), colours, abs(evidence), 0.7)
+    assert show(overlay_type="original") == cover(picture, painted, abs(evidence), 0.7)
+    assert show(overlay_type="grayscale") == cover(picture.convert("L"), painted, abs(evidence), 0.7)
     assert show(overlay_type="mask_black") == reveal(picture, abs(evidence))
-    np.testing.assert_array_equal(show(overlay_type="none"), colours, strict=True)
+    assert show(overlay_type="none") == painted.convert("RGB")
 
 
 @pytest.mark.parametrize("level", [0.3, 0.5, 1])
@@ -66,8 +66,8 @@ def test_outlines_are_contours_at_a_level_for_each_sign(picture, signed, level):
     evidence = upsample(signed, 30, 40)
     expected = picture
     for sign in (1, -1):
-        colour = paint(np.array([[sign * level]]), "jet", signed=True)[0, 0]
-        expected = outline(expected, sign * evidence >= level, tuple(map(int, colour)))
+        colour = index(np.array([[sign * level]]), "jet", signed=True).convert("RGB").getpixel((0, 0))
+        expected = outline(expected, sign * evidence >= level, colour)
     shown = Visualization(overlay_type="outlines", polarity="both", level=level).draw(picture, signed)
     assert shown == expected
     # At level 1 the map's one strongest cell may reach no pixel.
@@ -92,11 +92,12 @@ def test_the_painted_map_alone_has_any_size(signed):
 
 @pytest.mark.parametrize("polarity", POLARITIES)
 @pytest.mark.parametrize("colormap", COLORMAPS)
-def test_a_painted_map_can_have_its_colour_map_as_its_palette(signed, colormap, polarity):
+def test_the_layers_are_the_painted_map_with_its_palette_and_the_picture(signed, colormap, polarity, picture):
     shown = Visualization(colormap=colormap, polarity=polarity)
-    indexed = shown.index(signed, 9, 6)
-    assert (indexed.mode, indexed.size) == ("P", (6, 9))
-    np.testing.assert_array_equal(indexed.convert("RGB"), shown.paint(signed, 9, 6))
+    painted, drawn = shown.layers(picture, signed)
+    assert (painted.mode, painted.size) == ("P", picture.size)
+    assert painted.convert("RGB") == shown.paint(signed, picture.height, picture.width)
+    assert drawn == shown.draw(picture, signed)
 
 
 @given(GRIDS, st.floats(0, 60), st.floats(61, 100), st.floats(0, 1))
