@@ -30,7 +30,11 @@ class Opened {
     this.find("#previous").disabled = position <= 0;
     this.find("#next").disabled = position < 0 || position === entries.length - 1;
     this.explain(map);
-    if (!this.dialog.open) this.dialog.showModal();
+    if (!this.dialog.open) {
+      this.dialog.showModal();
+      // Asked for by `autofocus`, Chromium would complain of it where the page is used before it is first drawn.
+      this.find("#close").focus();
+    }
     this.find(".sheet").scrollIntoView({ block: "start" });
   }
 

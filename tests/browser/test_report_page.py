@@ -120,6 +120,15 @@ def test_the_keyboard_opens_steps_and_closes(page):
     until(page, lambda: "p3.png" in focused(page))
 
 
+def test_an_opened_picture_takes_the_focus_from_what_had_it_before_the_page_was_drawn(write_report, open_page):
+    page = open_page(write_report([("a.png", [explain()])]))
+    page.add_init_script("addEventListener('DOMContentLoaded', () => document.querySelector('#alpha').focus())")
+    page.reload()
+    assert focused(page) == "alpha"
+    page.locator(".card").first.click()
+    assert page.evaluate("document.activeElement.id") == "close"
+
+
 def test_the_arrows_up_and_down_go_by_rows(page):
     page.set_viewport_size({"width": 700, "height": 900})
     page.locator(".card").first.focus()

@@ -11,14 +11,19 @@ import sys
 import time
 
 import grpc
+import numpy as np
+import psutil
 import pytest
 from doors import grpc_door, rest_door
+from gradcam_client import Client
 from load import Load
+from on_a_loop import ClientOnALoop
 from questions import Pictures, two_doors, two_versions
 from server_process import ServerProcess
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
+IMAGES = 100_000
 MINUTES = float(os.environ.get("GRADCAM_SOAK_MINUTES", "10"))
 GROWTH = 1.05
 MEGABYTE = 2**20
@@ -100,3 +105,18 @@ def test_versions_that_come_and_go_leave_nothing_behind(versions, pictures, tmp_
     assert late < early * GROWTH
     assert taken[60].threads <= taken[20].threads + 2
     assert taken[60].files <= taken[20].files + 2
+
+
+@pytest.mark.parametrize("connect", [Client, ClientOnALoop], ids=["sync", "async"])
+def test_a_client_takes_no_more_for_a_hundred_thousand_images_than_for_ten_thousand(versions, connect, tmp_path, tell):
+    shutil.copytree(versions[1], tmp_path / "tiny" / "1")
+    images = (np.full((60, 80, 3), number % 256, np.uint8) for number in range(IMAGES))
+    here, memory, failed = psutil.Process(), {}, []
+    with ServerProcess(tmp_path / "tiny", tmp_path / "log") as server, connect(server.grpc, model="tiny") as client:
+        for done, outcome in enumerate(client.explain_many(images), 1):
+            failed += [outcome] if outcome.error else []
+            if done % 10_000 == 0:
+                memory[done] = here.memory_info().rss
+                tell(f"{done} images: {memory[done] // MEGABYTE} MB")
+    assert not failed
+    assert memory[IMAGES] < memory[10_000] * GROWTH
