@@ -27,11 +27,11 @@ def encode(picture: Image.Image) -> bytes:
     lines = np.asarray(picture).reshape(picture.height, -1)
     if picture.mode == "P":
         # From one position to the next a map goes up or down by the same few steps again and again.
-        colours, strategy, filtered = _INDEXED, zlib.Z_DEFAULT_STRATEGY, _less_the_one_before(lines)
+        colours, strategy, filtered = _INDEXED, zlib.Z_DEFAULT_STRATEGY, _filtered(lines, _SUB)
         palette = [(b"PLTE", bytes(picture.getpalette() or ()))]
     else:
         # In differences little repeats but single bytes, of areas in one colour: to look for more takes twice as long.
-        colours, strategy, filtered = _RGB, zlib.Z_RLE, _less_the_line_above(lines)
+        colours, strategy, filtered = _RGB, zlib.Z_RLE, _filtered(lines, _UP)
         palette = []
     deflate = zlib.compressobj(1, strategy=strategy)
     header = struct.pack(">IIBBBBB", picture.width, picture.height, _BITS, colours, 0, 0, 0)
@@ -40,19 +40,15 @@ def encode(picture: Image.Image) -> bytes:
     return SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
-def _less_the_one_before(lines: Array) -> Array:
+def _filtered(lines: Array, kind: int) -> Array:
+    """Return each line behind the number of its filter, less its bytes one before, or less the line above."""
     filtered = np.empty((lines.shape[0], 1 + lines.shape[1]), np.uint8)
-    filtered[:, 0] = _SUB
-    filtered[:, 1] = lines[:, 0]
-    np.subtract(lines[:, 1:], lines[:, :-1], out=filtered[:, 2:])
-    return filtered
-
-
-def _less_the_line_above(lines: Array) -> Array:
-    filtered = np.empty((lines.shape[0], 1 + lines.shape[1]), np.uint8)
-    filtered[:, 0] = _UP
-    filtered[0, 1:] = lines[0]
-    np.subtract(lines[1:], lines[:-1], out=filtered[1:, 1:])
+    filtered[:, 0] = kind
+    filtered[:, 1:] = lines
+    if kind == _SUB:
+        filtered[:, 2:] -= lines[:, :-1]
+    else:
+        filtered[1:, 1:] -= lines[:-1]
     return filtered
 
 

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
 def average_kernels(graph: EditableGraph) -> int:
     """Rewrite means over positions, each exactly; return how many."""
-    means = graph.nodes("Mean")
-    if not means or not graph.nodes(*SPREADING):
+    if not graph.nodes(*SPREADING):
         return 0
     shapes = BatchShapes(graph.graph_def, graph.weights)
-    return sum(_rewrite(graph, shapes, mean) for mean in means)
+    return sum(_rewrite(graph, shapes, mean) for mean in graph.nodes("Mean"))
 
 
 def _rewrite(graph: EditableGraph, shapes: BatchShapes, mean: Any) -> bool:

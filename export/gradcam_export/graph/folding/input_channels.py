@@ -88,8 +88,6 @@ class _Reverse(_Change):
 def fold_input_channels(graph: EditableGraph) -> int:
     """Fold scales and reversals of channels into the convolution that comes after them; return how many."""
     changing = [node for node in graph.nodes("Mul", "StridedSlice", "ReverseV2") if _change(graph, node) is not None]
-    if not changing:
-        return 0
     shapes = BatchShapes(graph.graph_def, graph.weights)
     # The last first: then none lies in another's way.
     return sum(_fold_change(graph, shapes, node) for node in reversed(changing))

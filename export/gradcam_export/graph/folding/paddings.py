@@ -20,8 +20,6 @@ def fold_paddings(graph: EditableGraph) -> int:
     runtime joins it with a convolution, though not with a depthwise one (2.20).
     """
     padded = [node for node in graph.nodes(*_CONVOLUTIONS) if graph.producer(node.input[0]).op == "Pad"]
-    if not padded:
-        return 0
     shapes = BatchShapes(graph.graph_def, graph.weights)
     return sum(_fold_padding(graph, shapes, node) for node in padded)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,17 @@ class BatchShapes:
     """
 
     def __init__(self, graph_def: Any, weights: Container[str]) -> None:
-        """Infer the shapes.
+        """Infer nothing yet: that is done for all tensors when the first one is asked for.
 
         Args:
             graph_def: a graph whose inputs are placeholders with the batch as their first axis.
             weights: names of the placeholders that are no inputs.
         """
-        self._graphs = [_with_batch(graph_def, weights, size) for size in _BATCHES]
+        self._graph_def, self._weights = graph_def, weights
+
+    @functools.cached_property
+    def _graphs(self) -> list[Any]:
+        return [_with_batch(self._graph_def, self._weights, size) for size in _BATCHES]
 
     def of(self, tensor: str) -> tuple[Size, ...] | None:
         """Return the shape of `tensor`, or `None` where not all of it is static."""

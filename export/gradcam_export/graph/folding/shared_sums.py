@@ -87,8 +87,6 @@ def _ancestors(graph: EditableGraph, tensor: str) -> set[str]:
 
 def _part(graph: EditableGraph, places: list[tuple[Any, int]]) -> int:
     """Part each of these nodes from the input of that number; return how many."""
-    if not places:
-        return 0
     shapes = BatchShapes(graph.graph_def, graph.weights)
     return sum(_apart(graph, shapes, reader, index) for reader, index in places)
 
